@@ -1,0 +1,31 @@
+"""Errors that a user can cause and mend. The command line prints each as one line and exits with code 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["ConfigError", "DataError", "MogridError", "RoleError", "nearest"]
+
+
+class MogridError(Exception):
+    """Base of every error that names what was wrong, where, and what would be right."""
+
+
+class ConfigError(MogridError, ValueError):
+    """A setting has a wrong name, type or value."""
+
+
+class DataError(MogridError, ValueError):
+    """A file or a dataset is missing, malformed, empty or inconsistent."""
+
+
+class RoleError(MogridError, ValueError):
+    """A domain or an attack was put to a use that its role (train, select, test) forbids."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the closest known name, else the list of what is known."""
+    choices = sorted(known)
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(choices)}"

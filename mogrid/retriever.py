@@ -1,0 +1,142 @@
+"""Retrievers: DPR style (two towers or one), from scratch in a grid of sizes, or from any folder or Hub id."""
+
+from __future__ import annotations
+
+import copy
+import re
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mogrid.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["SIZES", "build_retriever", "load_retriever", "train_tokenizer"]
+
+#: Layers × width. Heads are 32 or 64 wide, the feed-forward layer is four times the width.
+SIZES = ("1x64", "2x128", "4x256", "4x384", "6x384")
+
+ROUTES = {"query": "query", "document": "document", "perturbed": "query"}
+"""Column to tower, as ``router_mapping`` of the training arguments of a two-tower retriever."""
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int = 8192, max_length: int = 64) -> PreTrainedTokenizerBase:
+    """Train a lower-casing WordPiece vocabulary on the training text.
+
+    Parameters
+    ----------
+    texts : iterable of str
+        Training text only: a vocabulary trained on test text would leak it.
+    vocabulary : int
+        Number of pieces.
+    max_length : int
+        Tokens after which texts are cut.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    from transformers import BertTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.train_from_iterator(
+        texts, trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=special, show_progress=False)
+    )
+    if tokenizer.get_vocab_size() <= len(special):
+        raise DataError("the vocabulary came out empty: there is no training text")
+    return BertTokenizerFast(tokenizer_object=tokenizer, do_lower_case=True, model_max_length=max_length)
+
+
+def parse_size(size: str) -> tuple[int, int]:
+    """Return (layers, width) of a size such as ``"2x128"``."""
+    match = re.fullmatch(r"(\d+)[x×](\d+)", size)
+    if not match or int(match[1]) < 1 or int(match[2]) < 32 or int(match[2]) % 32:
+        raise ConfigError(f"size {size!r}: expected LAYERSxWIDTH with a width divisible by 32, such as {SIZES[1]!r}")
+    return int(match[1]), int(match[2])
+
+
+def build_retriever(
+    size: str,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    towers: Literal[1, 2] = 1,
+    pooling: Literal["cls", "mean"] = "mean",
+    dropout: float = 0.1,
+    seed: int = 0,
+) -> SentenceTransformer:
+    """Build an untrained BERT retriever with dot-product scores.
+
+    Parameters
+    ----------
+    size : str
+        ``LAYERSxWIDTH``; `SIZES` is the grid used for scaling.
+    towers : 1 or 2
+        One shared encoder, or DPR's two (a ``Router``), which start from equal weights.
+    seed : int
+        Of the weights; the global generators are left as they were.
+    """
+    import torch
+    from transformers import BertConfig, BertModel
+
+    layers, width = parse_size(size)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=max(width // 64, 2),
+        intermediate_size=4 * width,
+        max_position_embeddings=max(int(tokenizer.model_max_length), 64),
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        bert = BertModel(config)
+    with tempfile.TemporaryDirectory(prefix="mogrid-") as folder:
+        bert.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return load_retriever(folder, towers=towers, pooling=pooling, max_length=int(tokenizer.model_max_length))
+
+
+def load_retriever(
+    encoder: str | Path,
+    *,
+    towers: Literal[1, 2] = 1,
+    pooling: Literal["cls", "mean"] = "mean",
+    max_length: int | None = None,
+) -> SentenceTransformer:
+    """Load a retriever from a sentence-transformers folder or id, or put pooling on a bare Hugging Face encoder.
+
+    A folder or id with ``modules.json`` keeps its own modules and pooling; `towers` = 2 copies its encoder.
+    Remote code is never run.
+    """
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Router, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    if towers not in (1, 2):
+        raise ConfigError(f"towers must be 1 or 2, got {towers}")
+    if pooling not in ("cls", "mean"):
+        raise ConfigError(f"pooling must be 'cls' or 'mean', got {pooling!r}")
+    options: dict[str, Any] = {"model_kwargs": {"dtype": "float32"}}
+    try:
+        if Path(encoder).is_dir() and not (Path(encoder) / "modules.json").is_file():
+            transformer = Transformer(str(encoder), max_seq_length=max_length, **options)
+            modules = [transformer, Pooling(transformer.get_embedding_dimension(), pooling)]
+        else:
+            loaded = SentenceTransformer(str(encoder), device="cpu", **options)
+            if max_length is not None:
+                loaded.max_seq_length = max_length
+            modules = list(loaded.children())
+    except (OSError, ValueError) as error:
+        raise DataError(f"encoder {str(encoder)!r}: cannot be loaded ({str(error).splitlines()[0]})") from error
+    if towers == 2 and not isinstance(modules[0], Router):
+        twin = copy.deepcopy(modules)
+        modules = [Router.for_query_document(query_modules=modules, document_modules=twin)]
+    return SentenceTransformer(modules=modules, similarity_fn_name="dot")

@@ -1,0 +1,298 @@
+"""``ParetoTrainer``: sentence-transformers' trainer, with several objectives and a solver that weighs them.
+
+Made of a mixin over the hooks of ``transformers.Trainer``; the training loop itself is untouched, so accumulation,
+clipping, mixed precision, schedulers, callbacks, checkpoints and evaluation are the trainer's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import DistributedType
+from datasets import Dataset, DatasetDict
+from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import Trainer
+
+from mogrid.data.sampler import GroupedBatchSampler
+from mogrid.errors import ConfigError, DataError, nearest
+from mogrid.gradients import GradientEngine, StepReport
+from mogrid.joint import JointBatchSampler, JointCollator, JointDataset
+from mogrid.solvers import Solver, from_config
+from mogrid.state import load_state, save_state
+
+__all__ = ["MultiObjectiveMixin", "ParetoTrainer", "ParetoTrainingArguments"]
+
+SOLVER_STATE = "solver.safetensors"
+STEPS_FILE = "steps.jsonl"
+
+
+@dataclass
+class ParetoTrainingArguments(SentenceTransformerTrainingArguments):
+    """``SentenceTransformerTrainingArguments`` with what several objectives need. Plain ones work too.
+
+    Parameters
+    ----------
+    objective_batch_sizes : dict of str to int, optional
+        Batch size per device by objective; ``per_device_train_batch_size`` for those left out.
+    gradient_statistics : bool
+        Record gradient norms and pairwise cosines of every step for every solver. Costs K - 1 gradient copies of
+        memory with solvers that do not need per-objective gradients; False gives those one ordinary backward.
+    """
+
+    objective_batch_sizes: dict[str, int] | None = field(default=None)
+    gradient_statistics: bool = field(default=True)
+
+
+class MultiObjectiveMixin(Trainer):
+    """Several objectives and a solver for any ``transformers.Trainer``; put it before the trainer class.
+
+    The host trainer's ``train_dataset`` is a mapping of objective to dataset, and its ``compute_loss`` is called once
+    per objective with that objective's batch.
+    """
+
+    solver: Solver
+    objectives: tuple[str, ...]
+
+    def _set_up_objectives(self, solver: Solver | str | Mapping[str, Any], objectives: tuple[str, ...]) -> None:
+        self.solver = solver if isinstance(solver, Solver) else from_config(solver)
+        self.objectives = objectives
+        self.solver.active(objectives)  # names that do not fit are an error now, not after the first forward
+        self.last_step: StepReport | None = None
+        self._engine: GradientEngine | None = None
+        self._window: dict[str, list[float]] = {}
+
+    # -- one batch of every objective a step -----------------------------------------------------------------------
+
+    def _objective_batch_sampler(self, name: str, dataset: Dataset, batch_size: int, generator: torch.Generator) -> Any:
+        if "group" in dataset.column_names:
+            return GroupedBatchSampler(
+                dataset.with_format(None)["group"],
+                batch_size,
+                seed=self.args.seed,
+                labels=dataset.with_format(None)["label"] if "label" in dataset.column_names else None,
+                name=name,
+            )
+        return self.get_batch_sampler(
+            dataset,
+            batch_size=batch_size,
+            drop_last=True,
+            valid_label_columns=getattr(self.data_collator, "valid_label_columns", None),
+            generator=generator,
+            seed=self.args.seed,
+        )
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return the joint loader, prepared by accelerate."""
+        self.accelerator.even_batches = False
+        active = self.solver.active(self.objectives)
+        datasets = {
+            name: self.train_dataset[name] for name, on in zip(self.objectives, active, strict=True) if on
+        }
+        sizes = getattr(self.args, "objective_batch_sizes", None) or {}
+        generators = {name: torch.Generator() for name in datasets}
+        samplers = {
+            name: self._objective_batch_sampler(
+                name, dataset, sizes.get(name, self.args.train_batch_size), generators[name]
+            )
+            for name, dataset in datasets.items()
+        }
+        loader = DataLoader(
+            JointDataset(datasets),
+            batch_sampler=JointBatchSampler(samplers, generators, self.args.seed),
+            collate_fn=JointCollator(self.data_collator, without=("group",)),
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            persistent_workers=self.args.dataloader_persistent_workers,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+        )
+        self._train_dataloader = self.accelerator.prepare(loader)
+        return self._train_dataloader
+
+    # -- per-objective gradients, weights, combination -------------------------------------------------------------
+
+    def _gradient_engine(self) -> GradientEngine:
+        if self._engine is None:
+            trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+            self._engine = GradientEngine(
+                trained,
+                self.objectives,
+                self.solver,
+                gradient_statistics=getattr(self.args, "gradient_statistics", True),
+                reduce=self.accelerator.num_processes > 1,
+            )
+        self._engine.step = self.state.global_step
+        return self._engine
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Take per-objective gradients of one joint batch; on the last micro-batch write their combination."""
+        if self.accelerator.distributed_type not in (
+            DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU
+        ):
+            raise ConfigError(
+                f"ParetoTrainer needs whole gradients on every rank; {self.accelerator.distributed_type} shards them: "
+                "use DDP (torchrun) or one process"
+            )
+        model.train()
+        if callable(getattr(self.optimizer, "train", None)):
+            self.optimizer.train()
+        inputs = self._prepare_inputs(inputs)
+        scaler = getattr(self.accelerator, "scaler", None)
+        # Gradients are averaged over ranks per objective by the engine, so DDP must not average any of them itself.
+        with self.accelerator.no_sync(model) if self.accelerator.num_processes > 1 else contextlib.nullcontext():
+            report = self._gradient_engine().accumulate(
+                {name: partial(self._objective_loss, model, inputs, name) for name in inputs},
+                final=self.accelerator.sync_gradients,
+                divisor=float(self.current_gradient_accumulation_steps),
+                run_backward=self.accelerator.backward,
+                loss_scale=1.0 if scaler is None else float(scaler.get_scale()),
+            )
+        if report is None:
+            return torch.zeros((), device=self.args.device)
+        self._record(report)
+        total = sum(report.weights[name] * loss for name, loss in report.losses.items())
+        return torch.tensor(total, device=self.args.device)
+
+    def _objective_loss(self, model: nn.Module, inputs: dict[str, Any], name: str) -> Tensor:
+        with self.compute_loss_context_manager():
+            loss = self.compute_loss(model, inputs[name])
+        assert isinstance(loss, Tensor)
+        return loss.mean()
+
+    # -- log, checkpoints ------------------------------------------------------------------------------------------
+
+    def _record(self, report: StepReport) -> None:
+        """Keep every step on disk, and the window's means for the next call of ``log``."""
+        self.last_step = report
+        values = report.flat()
+        for key, value in values.items():
+            self._window.setdefault(key, []).append(value)
+        if self.is_world_process_zero():
+            path = Path(self.args.output_dir) / STEPS_FILE
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": self.state.global_step + 1, **values}) + "\n")
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the means since the last log of every objective's loss, weight, gradient norm and cosines."""
+        if "loss" in logs and self._window:
+            logs = logs | {key: sum(values) / len(values) for key, values in self._window.items()}
+            self._window.clear()
+        super().log(logs, start_time)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.should_save:
+            save_state(Path(output_dir) / SOLVER_STATE, self.solver.state_dict())
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        path = Path(self.args.output_dir) / STEPS_FILE
+        if checkpoint is None:
+            path.unlink(missing_ok=True)  # a training from the start has a record from the start
+            return
+        state = Path(checkpoint) / SOLVER_STATE
+        if not state.is_file():
+            raise DataError(f"{state}: missing; this checkpoint was not written by a trainer with a solver")
+        self.solver.load_state_dict(load_state(state))
+        if path.is_file() and self.is_world_process_zero():
+            kept = [line for line in path.read_text("utf-8").splitlines() if _step_of(line) <= self.state.global_step]
+            path.write_text("".join(line + "\n" for line in kept), "utf-8")
+
+
+def _step_of(line: str) -> float:
+    """Return the step of a record; a line cut short by a crash belongs to no step that counts."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+class ParetoTrainer(MultiObjectiveMixin, SentenceTransformerTrainer):
+    """Train a ``SentenceTransformer`` for several objectives at once.
+
+    Parameters
+    ----------
+    model, args, eval_dataset, evaluator, callbacks, ...
+        As for ``SentenceTransformerTrainer``.
+    train_dataset : dict of str to datasets.Dataset
+        One dataset per objective, its columns as that objective's loss expects. A column ``group`` (int) is no model
+        input: rows of equal group never share a batch, which keeps known false negatives out of in-batch losses.
+    loss : dict of str to loss
+        One sentence-transformers loss, or any callable module returning a scalar, per objective.
+    solver : Solver, str or dict
+        ``MGDA()``, ``"mgda"`` or ``{"name": "pareto_target", "preference": {...}}``.
+
+    Raises
+    ------
+    ConfigError, DataError, SolverError
+        An objective lacks a dataset, pairs or a loss; names do not match; the solver's settings are wrong.
+    NonFiniteLossError, NonFiniteGradientError
+        During training; the message names the objective and the step.
+
+    Examples
+    --------
+    >>> trainer = ParetoTrainer(  # doctest: +SKIP
+    ...     model=model,
+    ...     train_dataset={"effectiveness": pairs, "ood": other_domains},
+    ...     loss={"effectiveness": MultipleNegativesRankingLoss(model), "ood": WorstDomainLoss(...)},
+    ...     solver="mgda",
+    ... )
+    >>> trainer.train()  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: Any = None,
+        args: Any = None,
+        train_dataset: Mapping[str, Dataset] | None = None,
+        eval_dataset: Any = None,
+        loss: Mapping[str, Any] | None = None,
+        *,
+        solver: Solver | str | Mapping[str, Any],
+        **kwargs: Any,
+    ) -> None:
+        datasets = _checked(train_dataset, loss)
+        self._set_up_objectives(solver, tuple(datasets))
+        sizes = getattr(args, "objective_batch_sizes", None) or {}
+        for name in sizes:
+            if name not in datasets:
+                raise ConfigError(f"objective_batch_sizes: no objective {name!r}{nearest(name, datasets)}")
+        # The base trainer adds columns to the datasets it is given, in place: hand it shallow copies.
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=DatasetDict({name: dataset.with_format(None) for name, dataset in datasets.items()}),
+            eval_dataset=eval_dataset,
+            loss=dict(loss or {}),
+            **kwargs,
+        )
+
+
+def _checked(train_dataset: Mapping[str, Dataset] | None, loss: Mapping[str, Any] | None) -> dict[str, Dataset]:
+    if not isinstance(train_dataset, Mapping) or not isinstance(loss, Mapping):
+        raise ConfigError("train_dataset and loss must each be a dict of objective to dataset and to loss")
+    if not train_dataset:
+        raise ConfigError("train_dataset names no objective")
+    for name in train_dataset:
+        if name not in loss:
+            raise ConfigError(f"objective {name!r} has a dataset but no loss{nearest(name, loss)}")
+    for name in loss:
+        if name not in train_dataset:
+            raise ConfigError(f"objective {name!r} has a loss but no dataset{nearest(name, train_dataset)}")
+    for name, dataset in train_dataset.items():
+        if not isinstance(dataset, Dataset):
+            raise ConfigError(f"objective {name!r}: expected a datasets.Dataset, got {type(dataset).__name__}")
+        if len(dataset) == 0:
+            raise DataError(f"objective {name!r}: its dataset has no rows")
+    return dict(train_dataset)

@@ -1,0 +1,175 @@
+"""The engine against straightforward autograd, under everything it promises to survive."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from mogrid.gradients import GradientEngine, backward, gramian
+from mogrid.solvers import MGDA, FixedWeights, NonFiniteGradientError, NonFiniteLossError
+
+NAMES = ("a", "b", "c")
+
+
+def network(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+
+
+def objective(model: nn.Module, x: torch.Tensor, k: int) -> torch.Tensor:
+    return ((model(x)[:, k] - k) ** 2).mean()
+
+
+def jacobian(model: nn.Module, losses: list[torch.Tensor]) -> torch.Tensor:
+    rows = [torch.autograd.grad(loss, list(model.parameters()), retain_graph=True) for loss in losses]
+    return torch.stack([torch.cat([g.flatten() for g in row]) for row in rows]).double()
+
+
+def combined(model: nn.Module) -> torch.Tensor:
+    return torch.cat([p.grad.flatten() for p in model.parameters()]).double()
+
+
+def run(engine: GradientEngine, model: nn.Module, batches: list[torch.Tensor], **kwargs):
+    report = None
+    for i, x in enumerate(batches):
+        report = engine.accumulate(
+            {name: (lambda x=x, k=k: objective(model, x, k)) for k, name in enumerate(NAMES)},
+            final=i == len(batches) - 1,
+            divisor=len(batches),
+            **kwargs,
+        )
+    return report
+
+
+@given(scale=st.sampled_from([1e-20, 1e-6, 1.0, 1e6, 1e18]), seed=st.integers(0, 50))
+@settings(max_examples=25, deadline=None)
+def test_gramian_is_exact_at_any_scale(scale: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(3, 5), (70_000,), (2,), (1,)]
+    rows = [[torch.randn(shape, generator=generator) * scale for shape in shapes] for _ in range(3)]
+    rows[1][2] = None
+    flat = torch.stack(
+        [torch.cat([torch.zeros(s).flatten() if g is None else g.flatten() for g, s in zip(r, shapes, strict=True)]) for r in rows]
+    ).double()
+    torch.testing.assert_close(gramian(rows), flat @ flat.T, rtol=1e-12, atol=0)
+
+
+def test_gramian_of_sparse_embedding_gradients() -> None:
+    table = nn.Embedding(20, 4, sparse=True)
+    rows = []
+    for ids in ([1, 2, 2], [2, 7, 9]):
+        table.weight.grad = None
+        table(torch.tensor(ids)).pow(2).sum().backward()
+        rows.append([table.weight.grad])
+    dense = torch.stack([row[0].to_dense().flatten() for row in rows]).double()
+    torch.testing.assert_close(gramian(rows), dense @ dense.T)
+
+
+@pytest.mark.parametrize("micro_batches", [1, 3])
+def test_mgda_step_equals_autograd_with_accumulation(micro_batches: int) -> None:
+    """Gradients of micro-batches are summed before the Gramian, so cross terms are in it."""
+    model, x = network(), torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+    j = jacobian(model, [objective(model, x, k) for k in range(3)])
+    engine = GradientEngine(model.parameters(), NAMES, MGDA())
+    report = run(engine, model, list(x.chunk(micro_batches)))
+    weights = torch.tensor([report.weights[name] for name in NAMES], dtype=torch.float64)
+    torch.testing.assert_close(combined(model), weights @ j, rtol=1e-5, atol=1e-7)
+    g = j @ j.T
+    assert weights @ g @ weights <= (g @ weights).min() + 1e-6 * g.trace()  # first-order optimality of the min norm
+    torch.testing.assert_close(torch.tensor([report.gradient_norms[n] for n in NAMES]).double(), g.diagonal().sqrt(), rtol=1e-4, atol=1e-8)
+    expected = g[0, 1] / math.sqrt(g[0, 0] * g[1, 1])
+    assert report.cosines["a", "b"] == pytest.approx(float(expected), abs=1e-5)
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_fixed_weights_equal_the_weighted_sum(statistics: bool, micro_batches: int) -> None:
+    model, x = network(), torch.randn(6, 4)
+    weights = {"a": 0.2, "b": 0.3, "c": 0.5}
+    j = jacobian(model, [objective(model, x, k) for k in range(3)])
+    engine = GradientEngine(model.parameters(), NAMES, FixedWeights(weights), gradient_statistics=statistics)
+    report = run(engine, model, list(x.chunk(micro_batches)))
+    torch.testing.assert_close(combined(model), torch.tensor([0.2, 0.3, 0.5]).double() @ j, rtol=1e-5, atol=1e-7)
+    assert report.weights == pytest.approx(weights)
+    assert bool(report.gradient_norms) is statistics
+
+
+def test_zero_weight_costs_no_forward() -> None:
+    model, x = network(), torch.randn(6, 4)
+    calls = []
+    engine = GradientEngine(model.parameters(), NAMES, FixedWeights({"a": 1.0, "b": 0.0, "c": 0.0}))
+    losses = {name: (lambda k=k, name=name: calls.append(name) or objective(model, x, k)) for k, name in enumerate(NAMES)}
+    report = engine.accumulate(losses)
+    assert calls == ["a"]
+    assert report.weights == {"a": 1.0, "b": 0.0, "c": 0.0}
+    assert set(report.losses) == {"a"}
+
+
+def test_loss_scale_leaves_weights_alone_and_stays_in_grad() -> None:
+    x = torch.randn(6, 4)
+    plain, scaled = network(), network()
+    first = run(GradientEngine(plain.parameters(), NAMES, MGDA()), plain, [x])
+    second = run(
+        GradientEngine(scaled.parameters(), NAMES, MGDA()),
+        scaled,
+        [x],
+        run_backward=lambda loss, **kw: (loss * 1024).backward(**kw),
+        loss_scale=1024.0,
+    )
+    assert second.weights == pytest.approx(first.weights, abs=1e-6)
+    torch.testing.assert_close(combined(scaled), 1024 * combined(plain), rtol=1e-4, atol=1e-5)
+
+
+def test_unused_frozen_and_tied_parameters() -> None:
+    model = network()
+    extra = nn.Parameter(torch.ones(2))  # used by objective a only
+    frozen = nn.Parameter(torch.ones(2), requires_grad=False)
+    x = torch.randn(6, 4)
+    engine = GradientEngine([*model.parameters(), extra, frozen], ("a", "b"), MGDA())
+    report = engine.accumulate(
+        {"a": lambda: objective(model, x, 0) + extra.sum() * 0.1, "b": lambda: objective(model, x, 1)}
+    )
+    assert frozen.grad is None
+    torch.testing.assert_close(extra.grad, torch.full((2,), 0.1 * report.weights["a"]))
+
+
+def test_non_finite_loss_names_the_objective_and_leaves_no_gradient() -> None:
+    model, x = network(), torch.randn(6, 4)
+    engine = GradientEngine(model.parameters(), ("fine", "broken"), MGDA())
+    with pytest.raises(NonFiniteLossError, match=r"broken.*nan|nan.*broken"):
+        engine.accumulate({"fine": lambda: objective(model, x, 0), "broken": lambda: objective(model, x, 1) * float("nan")})
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("solver", [MGDA(), FixedWeights()])
+def test_non_finite_gradient_names_the_objective(solver) -> None:
+    p = nn.Parameter(torch.zeros(2))
+    engine = GradientEngine([p], ("fine", "broken"), solver)
+    with pytest.raises(NonFiniteGradientError, match="broken"):
+        engine.accumulate({"fine": lambda: (p - 1).square().sum(), "broken": lambda: p.square().sum().sqrt()})
+
+
+def test_backward_in_a_plain_loop_reaches_the_front() -> None:
+    """Two quadratics: their Pareto set is the segment between the minima."""
+    x = nn.Parameter(torch.tensor([3.0, 2.0]))
+    solver, optimiser = MGDA(), torch.optim.SGD([x], lr=0.1)
+    for _ in range(200):
+        losses = {"left": (x - torch.tensor([-1.0, 0.0])).square().sum(), "right": (x - torch.tensor([1.0, 0.0])).square().sum()}
+        backward(losses, [x], solver)
+        optimiser.step()
+    assert abs(float(x.detach()[1])) < 1e-4
+    assert -1 <= float(x.detach()[0]) <= 1
+
+
+def test_shared_graph() -> None:
+    model, x = network(), torch.randn(6, 4)
+    j = jacobian(model, [objective(model, x, k) for k in range(3)])
+    output = model(x)
+    report = backward([((output[:, k] - k) ** 2).mean() for k in range(3)], model.parameters(), MGDA())
+    weights = torch.tensor(list(report.weights.values()), dtype=torch.float64)
+    torch.testing.assert_close(combined(model), weights @ j, rtol=1e-5, atol=1e-7)
