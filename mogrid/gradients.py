@@ -266,11 +266,12 @@ class GradientEngine:
             # A scaled gradient overflowed: hand it on as it is, the scaler sees it and skips the step.
             self._write(rows, [1.0] * len(rows))
             return StepReport(losses=losses, weights=dict.fromkeys(self.objectives, float("nan")))
-        if self.solver.needs == "gramian":
-            solution = self.solver.solve(self._statistics(losses, products))
-        else:
-            solution = self.solver.solve(self._statistics(losses, None))
-            self._require_finite(names, products)
+        needs = self.solver.needs
+        if needs != "gramian":
+            self._require_finite(names, products)  # the solver does not look at them
+        solution = self.solver.solve(
+            self._statistics(None if needs == "nothing" else losses, products if needs == "gramian" else None)
+        )
         weights = dict(zip(self.objectives, solution.weights.tolist(), strict=True))
         self._write(rows, [weights[name] for name in names])
         norms = products.diagonal().clamp(min=0).sqrt()
@@ -334,8 +335,10 @@ class GradientEngine:
         parts = bucket.split([g.numel() for g in dense])
         return [part.view_as(g) for part, g in zip(parts, dense, strict=True)]
 
-    def _statistics(self, losses: dict[str, float], products: Tensor | None) -> StepStatistics:
-        values = torch.tensor([losses[name] for name in self.objectives], dtype=torch.float64)
+    def _statistics(self, losses: dict[str, float] | None, products: Tensor | None) -> StepStatistics:
+        values = None
+        if losses is not None:
+            values = torch.tensor([losses[name] for name in self.objectives], dtype=torch.float64)
         return StepStatistics(objectives=self.objectives, losses=values, gramian=products, step=self.step)
 
     def _reset(self) -> None:

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from torch import Tensor
 
-__all__ = ["check_finite", "encode", "prompt_of"]
+__all__ = ["check_finite", "encode", "input_module", "prompt_of"]
 
 Kind = Literal["query", "document"]
 
-_CHUNK = 2048
+_CHUNK = 512
 """Texts tokenised at once: enough that sorting them by token count leaves next to no padding."""
 
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
@@ -97,13 +97,20 @@ def prompt_of(model: SentenceTransformer, kind: Kind) -> str:
     return ""
 
 
-def _takes_token_batches(model: SentenceTransformer, kind: Kind) -> bool:
-    from sentence_transformers.base.modules import Router, Transformer
+def input_module(model: SentenceTransformer, kind: Kind) -> Any:
+    """Return the module that reads the texts of a kind: the first one, of the kind's own tower if there are two."""
+    from sentence_transformers.base.modules import Router
 
     first = model[0]
     if isinstance(first, Router):
-        route = first._resolve_route(task=kind, modality="text")
-        first = first.sub_modules[route][0]
+        return first.sub_modules[first._resolve_route(task=kind, modality="text")][0]
+    return first
+
+
+def _takes_token_batches(model: SentenceTransformer, kind: Kind) -> bool:
+    from sentence_transformers.base.modules import Transformer
+
+    first = input_module(model, kind)
     return (
         isinstance(first, Transformer)
         and first.tokenizer is not None

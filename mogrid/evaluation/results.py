@@ -1,0 +1,82 @@
+"""The typed record of one evaluation, and how it is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from statistics import fmean
+from typing import Any
+
+from mogrid.errors import DataError
+from mogrid.evaluation.measures import COLLAPSE_TIES
+
+__all__ = ["SplitResult"]
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """What one retriever did on one split of one domain under one condition.
+
+    Attributes
+    ----------
+    domain, role : str
+        ``role`` is ``"train"``, ``"select"`` or ``"test"``.
+    condition : str
+        ``"clean"``, or the name under which a perturbation of the queries was asked for.
+    ndcg, rr, recall : dict of str to float
+        nDCG@10, RR@10 and R@100 of each judged query id; ties broken against the system.
+    ce : dict of str to float, or None
+        Contrastive entropy of each query in nats, the mean over its relevant documents; None where there are no
+        embeddings (BM25).
+    tie_fraction : float
+        Share of neighbouring results that tie although their texts differ.
+    temperature : float
+        Of the contrastive entropy.
+    negatives, redraws, seed : int
+        Of the contrastive entropy's draws and of the perturbations.
+    seconds : float
+        Wall clock. The clean condition's includes encoding the corpus.
+    """
+
+    domain: str
+    role: str
+    condition: str
+    ndcg: dict[str, float]
+    rr: dict[str, float]
+    recall: dict[str, float]
+    ce: dict[str, float] | None
+    tie_fraction: float
+    temperature: float
+    negatives: int
+    redraws: int
+    seed: int
+    seconds: float
+
+    @property
+    def queries(self) -> int:
+        """Number of judged queries."""
+        return len(self.ndcg)
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Means over queries by measure: ``ndcg``, ``rr``, ``recall`` and, where there are embeddings, ``ce``."""
+        measures = {"ndcg": self.ndcg, "rr": self.rr, "recall": self.recall, "ce": self.ce}
+        return {name: fmean(values.values()) for name, values in measures.items() if values is not None}
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether embeddings tie so often (over 1 % of neighbouring results) that they tell little apart."""
+        return self.ce is not None and self.tie_fraction > COLLAPSE_TIES
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as a dictionary that ``json.dumps`` takes."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> SplitResult:
+        """Read what `to_json` gave. Raises `DataError` where fields are missing or unknown."""
+        expected = {field.name for field in fields(cls)}
+        if expected != set(record):
+            odd = ", ".join(sorted(expected ^ set(record)))
+            raise DataError(f"not the record of an evaluation: fields missing or unknown: {odd}")
+        return cls(**record)

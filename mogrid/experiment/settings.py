@@ -1,0 +1,126 @@
+"""What an experiment is: encoder, objectives, budget, strategies. Read from YAML; unknown keys are errors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from mogrid.config import Strict
+from mogrid.errors import nearest
+from mogrid.retriever import parse_size
+
+__all__ = ["OBJECTIVES", "EncoderSettings", "EvaluationSettings", "ExperimentSettings", "TrainingSettings"]
+
+OBJECTIVES = ("effectiveness", "ood", "adversarial")
+
+
+class EncoderSettings(Strict):
+    """The retriever. `path` (a folder or Hub id) replaces a from-scratch BERT of `size`."""
+
+    size: str = "1x64"
+    path: str | None = None
+    towers: Literal[1, 2] = 2
+    pooling: Literal["cls", "mean"] = "mean"
+    vocabulary: int = Field(8192, ge=64)
+    max_length: int = Field(64, ge=4, le=8192)
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+    @field_validator("size")
+    @classmethod
+    def _known_size(cls, size: str) -> str:
+        parse_size(size)
+        return size
+
+
+class TrainingSettings(Strict):
+    """How every strategy is trained: the same for all of them."""
+
+    budget: float = Field(gt=0, description="training FLOPs of one run")
+    batch_size: int = Field(24, ge=2)
+    learning_rate: float = Field(2e-3, gt=0)
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
+    max_grad_norm: float = Field(1.0, gt=0)
+    bf16: bool = False
+    temperature: float = Field(1.0, gt=0, description="dot products are divided by it in every loss")
+    adversarial: Literal["typos", "fgm"] = "typos"
+    consistency: float = Field(1.0, ge=0, description="weight of the KL term of the typo objective")
+    epsilon: float = Field(0.02, gt=0, le=1, description="FGM's step relative to the embeddings")
+    ood_temperature: float = Field(1.0, gt=0, description="of the smooth worst domain")
+    typo_variants: int = Field(4, ge=1, description="times each pair is perturbed anew")
+    max_pairs: int | None = Field(None, ge=2, description="D: training pairs of the source; all when empty")
+
+
+class EvaluationSettings(Strict):
+    """What is measured after training."""
+
+    negatives: int = Field(256, ge=1)
+    redraws: int = Field(10, ge=1)
+    attack_targets: int = Field(50, ge=1)
+    attack_flips: int = Field(5, ge=1, le=50)
+    bootstrap: int = Field(1000, ge=10, description="draws for every interval")
+
+
+class ExperimentSettings(Strict):
+    """A sweep of strategies at equal FLOPs, a front, a choice, and the chosen run."""
+
+    encoder: EncoderSettings = EncoderSettings()
+    training: TrainingSettings
+    evaluation: EvaluationSettings = EvaluationSettings()
+    seeds: list[int] = Field([0, 1, 2], min_length=1)
+    preference: dict[str, float] = {"effectiveness": 2.0, "ood": 1.0, "adversarial": 1.0}
+    weights: list[dict[str, float]] = Field(min_length=1, description="fixed weights the surrogate is fitted to")
+    solvers: dict[str, dict[str, Any]] = {}
+    workers: int = Field(2, ge=1, description="runs trained at the same time, one thread each")
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("seeds repeat; equal seeds give equal runs, which are no second measurement")
+        return seeds
+
+    @field_validator("preference")
+    @classmethod
+    def _positive(cls, preference: dict[str, float]) -> dict[str, float]:
+        _check_names(preference, "preference")
+        for name in OBJECTIVES:
+            if name not in preference:
+                raise ValueError(f"no value for {name!r}; every objective needs one")
+            if not (math.isfinite(preference[name]) and preference[name] > 0):
+                raise ValueError(f"{name}: must be a positive number, got {preference[name]}")
+        return preference
+
+    @field_validator("weights")
+    @classmethod
+    def _simplex(cls, weights: list[dict[str, float]]) -> list[dict[str, float]]:
+        for row in weights:
+            _check_names(row, "weights")
+            if any(not math.isfinite(v) or v < 0 for v in row.values()):
+                raise ValueError(f"weights {row}: each must be 0 or more")
+            if abs(sum(row.values()) - 1) > 1e-6:
+                raise ValueError(f"weights {row} sum to {sum(row.values()):g}, not 1")
+        return weights
+
+    @field_validator("solvers")
+    @classmethod
+    def _known_solvers(cls, solvers: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        from mogrid.solvers import from_config
+
+        for config in solvers.values():
+            from_config(config).active(OBJECTIVES)
+        return solvers
+
+    @model_validator(mode="after")
+    def _enough_for_a_front(self) -> ExperimentSettings:
+        for k, name in enumerate(OBJECTIVES):
+            if all(row.get(name, 0.0) == 0 for row in self.weights):
+                raise ValueError(f"no weights train objective {k + 1} of {len(OBJECTIVES)}, {name!r}")
+        return self
+
+
+def _check_names(values: dict[str, float], what: str) -> None:
+    for name in values:
+        if name not in OBJECTIVES:
+            raise ValueError(f"{what} name no objective {name!r}{nearest(name, OBJECTIVES)}")

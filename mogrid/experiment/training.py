@@ -1,0 +1,206 @@
+"""Train one retriever for the three objectives with one strategy."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerCallback
+
+from mogrid.attacks.training import perturbed_pairs
+from mogrid.attacks.typos import TRAIN_TYPOS
+from mogrid.data import Collection, Role, training_pairs
+from mogrid.errors import DataError
+from mogrid.experiment.settings import OBJECTIVES, ExperimentSettings
+from mogrid.retriever import ROUTES
+from mogrid.scaling import FlopLedger
+from mogrid.state import write_json
+from mogrid.trainer import ParetoTrainer, ParetoTrainingArguments
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformer
+    from torch import nn
+
+__all__ = ["Interrupted", "build_losses", "objective_costs", "training_datasets", "train"]
+
+LEDGER = "ledger.json"
+_PROBE_BATCHES = 16
+
+
+class Interrupted(Exception):
+    """The training stopped early on request; its checkpoint is on disk."""
+
+
+def training_datasets(collection: Collection, settings: ExperimentSettings, seed: int) -> dict[str, Dataset]:
+    """Return one dataset per objective; only training-role text is in them (`RoleError` otherwise)."""
+    from datasets import concatenate_datasets
+
+    pairs = training_pairs(collection.source)
+    limit = settings.training.max_pairs
+    if limit is not None and limit < len(pairs):
+        # The same rows for every seed and strategy: D is a property of the experiment, not of a run.
+        pairs = pairs.shuffle(seed=0).select(range(limit))
+    domains = collection.ood_with(Role.TRAIN)
+    if not domains:
+        raise DataError("no OOD domain has the role 'train': the objective 'ood' has nothing to train on")
+    other = [
+        rows.add_column("label", [i] * len(rows))
+        for i, rows in enumerate(training_pairs(domain) for domain in domains)
+    ]
+    # groups are numbered per domain: shift them so that no two domains share one
+    shifted, offset = [], 0
+    for rows in other:
+        groups = [g + offset for g in rows["group"]]
+        offset = max(groups) + 1
+        shifted.append(rows.remove_columns("group").add_column("group", groups))
+    if settings.training.adversarial == "typos":
+        adversarial = perturbed_pairs(pairs, TRAIN_TYPOS, seed=seed, variants=settings.training.typo_variants)
+    else:
+        adversarial = pairs
+    return {"effectiveness": pairs, "ood": concatenate_datasets(shifted), "adversarial": adversarial}
+
+
+def build_losses(model: SentenceTransformer, settings: ExperimentSettings) -> dict[str, nn.Module]:
+    """Return one loss per objective on one model."""
+    from mogrid.objectives import FGM, InfoNCE, PerturbationConsistency, SmoothWorstDomain
+
+    training = settings.training
+    contrastive = InfoNCE(model, training.temperature)
+    adversarial = (
+        PerturbationConsistency(model, training.temperature, training.consistency)
+        if training.adversarial == "typos"
+        else FGM(contrastive, training.epsilon)
+    )
+    return {
+        "effectiveness": contrastive,
+        "ood": SmoothWorstDomain(contrastive, training.ood_temperature),
+        "adversarial": adversarial,
+    }
+
+
+def _arguments(folder: Path, settings: ExperimentSettings, steps: int, seed: int) -> ParetoTrainingArguments:
+    training = settings.training
+    return ParetoTrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=training.batch_size,
+        learning_rate=training.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=training.warmup,
+        max_grad_norm=training.max_grad_norm,
+        bf16=training.bf16,
+        seed=seed,
+        data_seed=seed,
+        logging_steps=max(steps // 20, 1),
+        save_strategy="steps",
+        save_steps=max(steps // 4, 1),
+        save_total_limit=1,
+        report_to="none",
+        disable_tqdm=True,
+        router_mapping=ROUTES,
+        dataloader_pin_memory=False,
+    )
+
+
+def _trainer(
+    model: SentenceTransformer,
+    datasets: Mapping[str, Dataset],
+    settings: ExperimentSettings,
+    solver: Mapping[str, Any],
+    arguments: ParetoTrainingArguments,
+) -> ParetoTrainer:
+    losses = build_losses(model, settings)
+    return ParetoTrainer(model=model, args=arguments, train_dataset=datasets, loss=losses, solver=solver)
+
+
+def objective_costs(
+    model: SentenceTransformer, datasets: Mapping[str, Dataset], settings: ExperimentSettings, scratch: Path
+) -> dict[str, float]:
+    """Measure the mean training FLOPs of one batch of each objective, over the first batches of a real loader.
+
+    Strategies get equal FLOPs through this: one that spends nothing on an objective takes more steps.
+    """
+    equal = {"name": "fixed"}
+    trainer = _trainer(model, datasets, settings, equal, _arguments(scratch, settings, _PROBE_BATCHES, seed=0))
+    costs = dict.fromkeys(OBJECTIVES, 0.0)
+    loader = iter(trainer.get_train_dataloader())
+    model.train()
+    count = 0
+    for batch in (next(loader) for _ in range(min(_PROBE_BATCHES, len(trainer._train_dataloader)))):
+        count += 1
+        for name in OBJECTIVES:
+            with FlopLedger(model) as ledger:
+                trainer.compute_loss(model, trainer._prepare_inputs(batch)[name]).backward()
+            costs[name] += ledger.total
+    model.zero_grad()
+    return {name: cost / count for name, cost in costs.items()}
+
+
+def train(
+    model: SentenceTransformer,
+    datasets: Mapping[str, Dataset],
+    settings: ExperimentSettings,
+    solver: Mapping[str, Any],
+    *,
+    steps: int,
+    seed: int,
+    folder: Path,
+    progress: Callable[[float], None] = lambda share: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> FlopLedger:
+    """Train in place, resuming the folder's checkpoint if there is one; return the FLOPs of the whole training.
+
+    Raises
+    ------
+    Interrupted
+        `stop` became true; a checkpoint was written first.
+    """
+    trainer = _trainer(model, datasets, settings, solver, _arguments(folder, settings, steps, seed))
+    checkpoint, spent = _last_checkpoint(folder)
+    with FlopLedger(model) as ledger:
+        for kind, flops in spent.items():
+            setattr(ledger, kind, flops)
+        callback = _Progress(ledger, folder, progress, stop)
+        trainer.add_callback(callback)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if callback.stopped:
+        raise Interrupted
+    return ledger
+
+
+class _Progress(TrainerCallback):
+    """Report progress, keep the ledger beside every checkpoint, stop with a checkpoint when asked."""
+
+    def __init__(
+        self, ledger: FlopLedger, folder: Path, progress: Callable[[float], None], stop: Callable[[], bool]
+    ) -> None:
+        self.ledger = ledger
+        self.folder = folder
+        self.progress = progress
+        self.stop = stop
+        self.stopped = False
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.progress(state.global_step / state.max_steps)
+        if self.stop() and state.global_step < state.max_steps:
+            self.stopped = True
+            control.should_save = True
+            control.should_training_stop = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        spent = {kind: getattr(self.ledger, kind) for kind in ("forward", "backward", "crafting")}
+        # Written last: a checkpoint without it was cut short and is not used.
+        write_json(self.folder / f"checkpoint-{state.global_step}" / LEDGER, spent)
+
+
+def _last_checkpoint(folder: Path) -> tuple[Path | None, dict[str, float]]:
+    found = sorted(folder.glob(f"checkpoint-*/{LEDGER}"), key=lambda path: int(path.parent.name.split("-")[-1]))
+    if found:
+        return found[-1].parent, json.loads(found[-1].read_text("utf-8"))
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    return None, {}
