@@ -27,7 +27,20 @@ _HOME = {
     "ParetoTrainingArguments": "mogrid.trainer",
 }
 
-__all__ = [*_HOME, "__version__"]
+__all__ = [
+    "MGDA",
+    "FixedWeights",
+    "GradientEngine",
+    "MultiObjectiveMixin",
+    "ParetoTarget",
+    "ParetoTrainer",
+    "ParetoTrainingArguments",
+    "Solver",
+    "StepReport",
+    "StepStatistics",
+    "__version__",
+    "backward",
+]
 
 
 def __getattr__(name: str) -> Any:

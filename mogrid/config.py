@@ -71,7 +71,8 @@ class YamlFile:
             return f"{place}: missing key {key!r}"
         message = first["msg"].removeprefix("Value error, ")
         given = repr(first["input"])
-        return f"{place}: {key}: {message[:1].lower()}{message[1:]}, got {given if len(given) < 80 else given[:77] + '...'}"
+        shown = given if len(given) < 80 else f"{given[:77]}..."
+        return f"{place}: {key}: {message[:1].lower()}{message[1:]}, got {shown}"
 
 
 def _known(settings: type[BaseModel], location: Sequence[str | int]) -> list[str]:

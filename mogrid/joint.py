@@ -39,7 +39,9 @@ class JointDataset(Dataset[tuple[str, dict[str, Any]]]):
         rows: dict[str, list[int]] = {}
         for name, row in keys:
             rows.setdefault(name, []).append(row)
-        return [(name, record) for name, indices in rows.items() for record in self.datasets[name].__getitems__(indices)]
+        return [
+            (name, record) for name, indices in rows.items() for record in self.datasets[name].__getitems__(indices)
+        ]
 
 
 class JointBatchSampler(BatchSampler):

@@ -94,9 +94,7 @@ class MultiObjectiveMixin(Trainer):
         """Return the joint loader, prepared by accelerate."""
         self.accelerator.even_batches = False
         active = self.solver.active(self.objectives)
-        datasets = {
-            name: self.train_dataset[name] for name, on in zip(self.objectives, active, strict=True) if on
-        }
+        datasets = {name: self.train_dataset[name] for name, on in zip(self.objectives, active, strict=True) if on}
         sizes = getattr(self.args, "objective_batch_sizes", None) or {}
         generators = {name: torch.Generator() for name in datasets}
         samplers = {
@@ -137,7 +135,9 @@ class MultiObjectiveMixin(Trainer):
     ) -> Tensor:
         """Take per-objective gradients of one joint batch; on the last micro-batch write their combination."""
         if self.accelerator.distributed_type not in (
-            DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU
+            DistributedType.NO,
+            DistributedType.MULTI_CPU,
+            DistributedType.MULTI_GPU,
         ):
             raise ConfigError(
                 f"ParetoTrainer needs whole gradients on every rank; {self.accelerator.distributed_type} shards them: "

@@ -297,7 +297,11 @@ def test_nan_loss_stops_before_the_optimiser_and_names_the_objective(model, text
             "'ood': its dataset has no rows",
         ),
         ({"solver": "mgdaa"}, SolverError, "mgda"),
-        ({"solver": {"name": "fixed", "weights": {"effectiveness": 0.5, "ood": 0.1, "adversarial": 0.1}}}, SolverError, "0.7"),
+        (
+            {"solver": {"name": "fixed", "weights": {"effectiveness": 0.5, "ood": 0.1, "adversarial": 0.1}}},
+            SolverError,
+            "0.7",
+        ),
         ({"solver": {"name": "fixed", "weights": {"effectiveness": 0.5, "odd": 0.5}}}, SolverError, "ood"),
         (
             {"solver": {"name": "pareto_target", "preference": {"effectiveness": 1, "ood": 0, "adversarial": 1}}},

@@ -1,4 +1,4 @@
-"""How often an attack on documents succeeds: judged on text that is read again, against an otherwise unchanged corpus."""
+"""How often an attack on documents succeeds, judged on text that is read again beside an unchanged corpus."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mogrid.data.domain import Domain, Role
 from mogrid.errors import DataError
 from mogrid.evaluation.encode import check_finite, encode
 from mogrid.evaluation.errors import EvaluationError
-from mogrid.evaluation.evaluate import EncodedSplit, check_role, encode_split, split_of, stream
+from mogrid.evaluation.splits import EncodedSplit, check_role, encode_split, stream
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -149,7 +149,7 @@ def attack_success(
     Raises
     ------
     RoleError
-        A test attack outside the test split, or a split that the domain lacks.
+        The domain has no such split, or a test attack meets another split than the test split, or the reverse.
     EvaluationError
         The band is not beyond the top 10, or holds no document that could be a target.
     """
@@ -161,7 +161,7 @@ def attack_success(
     chosen = _choose(encoded, targets, band, rng)
     if not chosen:
         raise EvaluationError(f"domain {domain.name!r}: no document to attack at ranks {band[0]} to {band[1]}")
-    queries = split_of(domain, role).queries
+    queries = domain.split(role).queries
     texts = [domain.corpus[encoded.document_ids[c.document]] for c in chosen]
     asked = [queries[encoded.query_ids[c.query]] for c in chosen]
 
@@ -200,8 +200,12 @@ def perturbed_share(original: str, attacked: str) -> float:
     Words are runs of letters, digits and underscores; case and spacing do not count.
     """
     before, after = (re.findall(r"\w+", text.lower()) for text in (original, attacked))
-    kept = sum(block.size for block in difflib.SequenceMatcher(None, before, after, autojunk=False).get_matching_blocks())
-    return (max(len(before), len(after)) - kept) / max(len(before), 1)
+    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
+    changed = max(len(before), len(after)) - sum(block.size for block in matcher.get_matching_blocks())
+    if len(before) == len(after):
+        # The matcher looks for long common blocks, which in a text that repeats itself may not line up.
+        changed = min(changed, sum(a != b for a, b in zip(before, after, strict=True)))
+    return changed / max(len(before), 1)
 
 
 @dataclass(frozen=True)

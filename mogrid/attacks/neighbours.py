@@ -149,7 +149,9 @@ class _Words:
         words = {i: word for i, word in written.items() if word.isalpha()}
         # Read after another word, as it will be: some tokenizers spell a word otherwise at the start of a text.
         before = tokenizer("a", add_special_tokens=False)["input_ids"]
-        read = tokenizer([f"a {word}" for word in words.values()], add_special_tokens=False)["input_ids"] if words else []
+        if not words:
+            return {}
+        read = tokenizer([f"a {word}" for word in words.values()], add_special_tokens=False)["input_ids"]
         return {i: word for (i, word), tokens in zip(words.items(), read, strict=True) if tokens == [*before, i]}
 
     def near(self, tokens: Sequence[int]) -> NDArray[np.int64]:
@@ -223,7 +225,7 @@ def _gradients(
     finally:
         handle.remove()
     if gradient.shape[:2] != ids.shape:
-        raise EvaluationError(f"the victim embeds {tuple(gradient.shape[:2])} tokens of {ids.shape}: cannot be attacked")
+        raise EvaluationError(f"word embeddings of shape {tuple(gradient.shape)} for tokens of shape {ids.shape}")
     return ids, gradient.float()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from torch import Tensor
 
-__all__ = ["check_finite", "encode", "input_module", "prompt_of"]
+__all__ = ["check_finite", "encode", "input_module", "prompt_of", "reading"]
 
 Kind = Literal["query", "document"]
 
@@ -97,13 +97,26 @@ def prompt_of(model: SentenceTransformer, kind: Kind) -> str:
     return ""
 
 
+def reading(model: SentenceTransformer, texts: Sequence[str], kind: Kind) -> list[Hashable]:
+    """Return for each text what the model reads of it: its token ids up to the maximum length, or else the text."""
+    if not _takes_token_batches(model, kind):
+        return list(texts)
+    keys: list[Hashable] = []
+    for start in range(0, len(texts), _CHUNK):
+        features = model.preprocess(list(texts[start : start + _CHUNK]), task=kind)
+        rows = zip(features["input_ids"], features["attention_mask"].bool(), strict=True)
+        keys += [tuple(ids[mask].tolist()) for ids, mask in rows]
+    return keys
+
+
 def input_module(model: SentenceTransformer, kind: Kind) -> Any:
     """Return the module that reads the texts of a kind: the first one, of the kind's own tower if there are two."""
     from sentence_transformers.base.modules import Router
 
-    first = model[0]
+    first: Any = model[0]
     if isinstance(first, Router):
-        return first.sub_modules[first._resolve_route(task=kind, modality="text")][0]
+        route: Any = first.sub_modules[first._resolve_route(task=kind, modality="text") or kind]
+        return route[0]
     return first
 
 

@@ -157,7 +157,7 @@ def _sample(
     count, size = scores.shape
     unusable = int((~usable).sum(axis=1).max())
     places = np.arange(min(size, negatives + unusable))
-    columns = rng.permutation(size)[(rng.integers(size, size=count)[:, None] + places) % size]
+    columns = rng.permutation(size)[(rng.integers(size, size=(count, 1)) + places) % size]
     drawn = np.take_along_axis(scores, columns, axis=1)
     keep = np.take_along_axis(usable, columns, axis=1)
     keep &= np.cumsum(keep, axis=1) <= negatives

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
-import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from mogrid.data.domain import Domain, Role
-from mogrid.errors import DataError, RoleError, nearest
+from mogrid.errors import RoleError
 from mogrid.evaluation.bm25 import bm25_run
 from mogrid.evaluation.encode import encode
 from mogrid.evaluation.entropy import calibrate_temperature, contrastive_entropy
@@ -21,76 +18,23 @@ from mogrid.evaluation.errors import EvaluationError
 from mogrid.evaluation.measures import DEPTH, Qrels, Run, rank_measures
 from mogrid.evaluation.results import SplitResult
 from mogrid.evaluation.search import search
+from mogrid.evaluation.splits import (
+    EncodedSplit,
+    check_role,
+    encode_split,
+    judged_queries,
+    relevant_pairs,
+    stream,
+)
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from mogrid.attacks.base import Attack
 
-__all__ = [
-    "EncodedSplit",
-    "calibrate",
-    "check_role",
-    "encode_split",
-    "evaluate_bm25",
-    "evaluate_domain",
-    "evaluate_embeddings",
-    "split_of",
-    "stream",
-]
+__all__ = ["calibrate", "evaluate_bm25", "evaluate_domain", "evaluate_embeddings"]
 
 Conditions = Mapping[str, "Attack"]
-
-
-@dataclass(frozen=True)
-class EncodedSplit:
-    """Embeddings of one split and of its corpus, with what is needed to judge them.
-
-    Attributes
-    ----------
-    domain, role : str
-    query_ids, document_ids : list of str
-        Of the rows of the matrices. Queries are those with at least one relevant document.
-    queries : ndarray, shape (n, d), float32
-    documents : ndarray, shape (m, d), float32
-    qrels : mapping of str to mapping of str to int
-    twins : dict of str to str
-        Document id → first id of the same text, where a text occurs more than once.
-    """
-
-    domain: str
-    role: str
-    query_ids: list[str]
-    document_ids: list[str]
-    queries: NDArray[np.float32]
-    documents: NDArray[np.float32]
-    qrels: Qrels
-    twins: Mapping[str, str]
-
-    def __post_init__(self) -> None:
-        for name, ids, matrix in (
-            ("queries", self.query_ids, self.queries),
-            ("documents", self.document_ids, self.documents),
-        ):
-            if matrix.ndim != 2 or len(ids) != len(matrix):
-                raise EvaluationError(f"{self.domain}: {len(ids)} ids of {name} for embeddings of shape {matrix.shape}")
-            if len(set(ids)) != len(ids):
-                raise EvaluationError(f"{self.domain}: ids of {name} occur more than once")
-
-
-def encode_split(model: SentenceTransformer, domain: Domain, role: Role) -> EncodedSplit:
-    """Encode the judged queries of a split, and the corpus."""
-    queries, qrels = _judged(domain, role)
-    return EncodedSplit(
-        domain=domain.name,
-        role=str(role),
-        query_ids=list(queries),
-        document_ids=list(domain.corpus),
-        queries=encode(model, list(queries.values()), "query"),
-        documents=encode(model, list(domain.corpus.values()), "document"),
-        qrels=qrels,
-        twins=_twins(domain.corpus),
-    )
 
 
 def evaluate_domain(
@@ -133,20 +77,20 @@ def evaluate_domain(
     Raises
     ------
     RoleError
-        The domain has no such split, or a test attack is used outside the test split.
+        The domain has no such split, or a test attack meets another split than the test split, or the reverse.
     EvaluationError
         Embeddings are not finite, or no query has a relevant document.
     """
     started = time.perf_counter()
     perturbed = _perturbed_queries(model, domain, role, conditions or {}, seed)
     encoded = encoded or encode_split(model, domain, role)
-    settings = {"seed": seed, "temperature": temperature, "negatives": negatives, "redraws": redraws}
-    results = [evaluate_embeddings(encoded, **settings)]
+    judge = partial(evaluate_embeddings, seed=seed, temperature=temperature, negatives=negatives, redraws=redraws)
+    results = [judge(encoded)]
     results[0] = replace(results[0], seconds=time.perf_counter() - started)
     for condition, texts in perturbed.items():
         started = time.perf_counter()
         shifted = replace(encoded, queries=encode(model, texts, "query"))
-        result = evaluate_embeddings(shifted, condition=condition, **settings)
+        result = judge(shifted, condition=condition)
         results.append(replace(result, seconds=time.perf_counter() - started))
     return results
 
@@ -169,7 +113,7 @@ def evaluate_embeddings(
         query: {ids[i]: s for i, s in zip(row, row_scores, strict=True)}
         for query, row, row_scores in zip(encoded.query_ids, indices.tolist(), scores.tolist(), strict=True)
     }
-    pair_queries, positives, relevant = _pairs(encoded)
+    pair_queries, positives, relevant = relevant_pairs(encoded)
     entropies = contrastive_entropy(
         encoded.queries[pair_queries],
         encoded.documents[positives],
@@ -201,23 +145,28 @@ def evaluate_bm25(
 
     Perturbations that need a victim cannot be used, since there is none.
     """
-    queries, qrels = _judged(domain, role)
+    queries, qrels = judged_queries(domain, role)
     texts = {"clean": list(queries.values()), **_perturbed_queries(None, domain, role, conditions or {}, seed)}
     results = []
     for condition, written in texts.items():
         started = time.perf_counter()
         run = bm25_run(dict(zip(queries, written, strict=True)), domain.corpus)
-        result = _judge(run, qrels, _twins(domain.corpus), domain.name, str(role), condition, seed)
+        result = _judge(run, qrels, {}, domain.name, str(role), condition, seed)
         results.append(replace(result, seconds=time.perf_counter() - started))
     return results
 
 
-def calibrate(
-    model: SentenceTransformer, domain: Domain, *, seed: int = 0, negatives: int = 256, redraws: int = 10
-) -> float:
-    """Return the temperature that minimises the contrastive entropy of a model on a domain's select split."""
-    encoded = encode_split(model, domain, Role.SELECT)
-    pair_queries, positives, relevant = _pairs(encoded)
+def calibrate(encoded: EncodedSplit, *, seed: int = 0, negatives: int = 256, redraws: int = 10) -> float:
+    """Return the temperature that minimises the contrastive entropy of a model on a select split.
+
+    Raises
+    ------
+    RoleError
+        The split's role is not ``select``: a temperature fitted to a test split flatters what is measured there.
+    """
+    if encoded.role != Role.SELECT:
+        raise RoleError(f"{encoded.domain!r}: a temperature is calibrated on a select split, not on {encoded.role}")
+    pair_queries, positives, relevant = relevant_pairs(encoded)
     return calibrate_temperature(
         encoded.queries[pair_queries],
         encoded.documents[positives],
@@ -229,36 +178,10 @@ def calibrate(
     )
 
 
-def stream(seed: int, *names: str) -> np.random.Generator:
-    """Return the generator that a seed has for what is named, independent of all others and of their order."""
-    return np.random.default_rng([seed, *(zlib.crc32(name.encode()) for name in names)])
-
-
-def split_of(domain: Domain, role: Role) -> Any:
-    """Return the split of a role, or raise `RoleError`."""
-    if role not in domain.splits:
-        raise RoleError(f"domain {domain.name!r} has no {role} split{nearest(str(role), map(str, domain.splits))}")
-    return domain.splits[role]
-
-
-def check_role(attack: Attack, domain: Domain, role: Role) -> None:
-    """Raise `RoleError` where a test attack is used outside the test split: results there steer choices."""
-    if attack.role is Role.TEST and role is not Role.TEST:
-        raise RoleError(f"attack {attack.name!r} has role test and is used on the {role} split of {domain.name!r}")
-
-
-def _judged(domain: Domain, role: Role) -> tuple[dict[str, str], Qrels]:
-    split = split_of(domain, role)
-    queries = {q: split.queries[q] for q, docs in split.qrels.items() if any(r > 0 for r in docs.values())}
-    if not queries:
-        raise EvaluationError(f"domain {domain.name!r}: no query of the {role} split has a relevant document")
-    return queries, split.qrels
-
-
 def _perturbed_queries(
     model: SentenceTransformer | None, domain: Domain, role: Role, conditions: Conditions, seed: int
 ) -> dict[str, list[str]]:
-    queries, _ = _judged(domain, role)
+    queries, _ = judged_queries(domain, role)
     perturbed = {}
     for condition, attack in conditions.items():
         if condition == "clean":
@@ -269,24 +192,6 @@ def _perturbed_queries(
             raise EvaluationError(f"attack {attack.name!r} made {len(texts)} texts of {len(queries)} queries")
         perturbed[condition] = texts
     return perturbed
-
-
-def _pairs(encoded: EncodedSplit) -> tuple[NDArray[np.int64], NDArray[np.int64], Sequence[set[int]]]:
-    """Return query row, row of its positive, and rows of all its relevant documents, of every relevant pair."""
-    row_of = {document: row for row, document in enumerate(encoded.document_ids)}
-    queries: list[int] = []
-    positives: list[int] = []
-    exclude: list[set[int]] = []
-    for row, query in enumerate(encoded.query_ids):
-        relevant = [document for document, relevance in encoded.qrels[query].items() if relevance > 0]
-        for document in relevant:
-            if document not in row_of:
-                raise DataError(f"domain {encoded.domain!r}: query {query!r} is judged on unknown document {document!r}")
-        rows = {row_of[document] for document in relevant}
-        queries += [row] * len(rows)
-        positives += sorted(rows)
-        exclude += [rows] * len(rows)
-    return np.array(queries), np.array(positives), exclude
 
 
 def _judge(
@@ -308,12 +213,3 @@ def _judge(
         seed=seed,
         seconds=0.0,
     )
-
-
-def _twins(corpus: Mapping[str, str]) -> dict[str, str]:
-    first: dict[str, str] = {}
-    twins: dict[str, str] = {}
-    for document, text in corpus.items():
-        if first.setdefault(text, document) != document:
-            twins[document] = first[text]
-    return twins

@@ -129,9 +129,7 @@ def compare(
     """Test each system against the baseline on the same queries; p-values are Holm-corrected over the systems."""
     tests = {name: paired_test(values, baseline, seed=seed) for name, values in systems.items()}
     corrected = holm([test.p_value for test in tests.values()])
-    return {
-        name: replace(test, p_value=float(p)) for (name, test), p in zip(tests.items(), corrected, strict=True)
-    }
+    return {name: replace(test, p_value=float(p)) for (name, test), p in zip(tests.items(), corrected, strict=True)}
 
 
 def _vector(values: ArrayLike) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -134,8 +135,8 @@ def tie_fraction(run: Run, twins: Mapping[str, str] | None = None, depth: int = 
     ----------
     run : mapping of str to mapping of str to float
     twins : mapping of str to str, optional
-        Document id → its text's first id, for documents whose text occurs more than once: documents of equal text
-        have to tie and say nothing about the model.
+        Document id → id of a document that reads the same: such documents have to tie, which says nothing about the
+        model.
     depth : int
     """
     twins = twins or {}
@@ -143,8 +144,5 @@ def tie_fraction(run: Run, twins: Mapping[str, str] | None = None, depth: int = 
     for documents in run.values():
         ranking = sorted(documents.items(), key=lambda item: (-item[1], twins.get(item[0], item[0])))[:depth]
         pairs += max(len(ranking) - 1, 0)
-        equal += sum(
-            x == y and twins.get(a, a) != twins.get(b, b)
-            for (a, x), (b, y) in zip(ranking, ranking[1:], strict=False)
-        )
+        equal += sum(x == y and twins.get(a, a) != twins.get(b, b) for (a, x), (b, y) in itertools.pairwise(ranking))
     return equal / pairs if pairs else 0.0

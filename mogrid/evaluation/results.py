@@ -29,7 +29,7 @@ class SplitResult:
         Contrastive entropy of each query in nats, the mean over its relevant documents; None where there are no
         embeddings (BM25).
     tie_fraction : float
-        Share of neighbouring results that tie although their texts differ.
+        Share of neighbouring results that tie although they read differently to the model.
     temperature : float
         Of the contrastive entropy.
     negatives, redraws, seed : int

@@ -122,9 +122,7 @@ def tokenizer_of(collection: Collection, settings: ExperimentSettings, store: Pa
     return _tokenizer(folder)
 
 
-def new_model(
-    collection: Collection, settings: ExperimentSettings, store: Path, seed: int
-) -> SentenceTransformer:
+def new_model(collection: Collection, settings: ExperimentSettings, store: Path, seed: int) -> SentenceTransformer:
     """Return the untrained retriever of a seed."""
     encoder = settings.encoder
     if encoder.path is not None:

@@ -69,9 +69,9 @@ class ExperimentSettings(Strict):
     training: TrainingSettings
     evaluation: EvaluationSettings = EvaluationSettings()
     seeds: list[int] = Field([0, 1, 2], min_length=1)
-    preference: dict[str, float] = {"effectiveness": 2.0, "ood": 1.0, "adversarial": 1.0}
+    preference: dict[str, float] = Field(default_factory=lambda: {"effectiveness": 2.0, "ood": 1.0, "adversarial": 1.0})
     weights: list[dict[str, float]] = Field(min_length=1, description="fixed weights the surrogate is fitted to")
-    solvers: dict[str, dict[str, Any]] = {}
+    solvers: dict[str, dict[str, Any]] = Field(default_factory=dict)
     workers: int = Field(2, ge=1, description="runs trained at the same time, one thread each")
 
     @field_validator("seeds")

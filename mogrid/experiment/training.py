@@ -48,8 +48,7 @@ def training_datasets(collection: Collection, settings: ExperimentSettings, seed
     if not domains:
         raise DataError("no OOD domain has the role 'train': the objective 'ood' has nothing to train on")
     other = [
-        rows.add_column("label", [i] * len(rows))
-        for i, rows in enumerate(training_pairs(domain) for domain in domains)
+        rows.add_column("label", [i] * len(rows)) for i, rows in enumerate(training_pairs(domain) for domain in domains)
     ]
     # groups are numbered per domain: shift them so that no two domains share one
     shifted, offset = [], 0

@@ -1,0 +1,57 @@
+"""Perturbed copies of training pairs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mogrid.attacks.base import Attack
+from mogrid.data.domain import Role
+from mogrid.errors import ConfigError, RoleError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["perturbed_pairs"]
+
+
+def perturbed_pairs(pairs: Dataset, attack: Attack, *, seed: int, variants: int = 4) -> Dataset:
+    """Return the pairs `variants` times, each time with a fresh perturbation of the query.
+
+    Parameters
+    ----------
+    pairs : datasets.Dataset
+        Columns ``query``, ``document``, ``group``.
+    attack : Attack
+        Of queries, without a victim.
+    seed : int
+    variants : int
+        An epoch over the result is that many epochs over the pairs.
+
+    Returns
+    -------
+    datasets.Dataset
+        Columns ``query``, ``document``, ``perturbed``, ``group``.
+
+    Raises
+    ------
+    RoleError
+        The attack's role is not ``train``.
+    """
+    if attack.role is not Role.TRAIN:
+        raise RoleError(f"attack {attack.name!r} has role {attack.role} and must not be trained on")
+    if variants < 1:
+        raise ConfigError(f"variants must be at least 1, got {variants}")
+    from datasets import Dataset
+
+    queries, rng = list(pairs["query"]), np.random.default_rng(seed)
+    perturbed = [text for _ in range(variants) for text in attack.perturb(queries, None, rng)]
+    return Dataset.from_dict(
+        {
+            "query": queries * variants,
+            "document": list(pairs["document"]) * variants,
+            "perturbed": perturbed,
+            "group": list(pairs["group"]) * variants,
+        }
+    )

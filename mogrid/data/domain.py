@@ -1,0 +1,156 @@
+"""The one in-memory form of retrieval data: domains with splits, each with a role, and collections of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+
+from mogrid.errors import DataError, RoleError
+
+__all__ = ["Collection", "Domain", "Role", "Split"]
+
+
+class Role(StrEnum):
+    """What a split of a domain, or an attack, may be used for: one thing only."""
+
+    TRAIN = "train"
+    SELECT = "select"
+    TEST = "test"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Queries of one role over a domain's corpus.
+
+    Attributes
+    ----------
+    role : Role
+    queries : mapping of query id to text
+    qrels : mapping of query id to mapping of document id to relevance
+        Above 0 is relevant.
+    documents : mapping of document id to text
+        Given to training in place of the corpus' own text: where the query was cut out of the document, the rest.
+    """
+
+    role: Role
+    queries: Mapping[str, str]
+    qrels: Mapping[str, Mapping[str, int]]
+    documents: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A corpus and its splits.
+
+    Attributes
+    ----------
+    name : str
+    corpus : mapping of document id to text
+        Title and text in one string.
+    splits : mapping of Role to Split
+
+    Raises
+    ------
+    RoleError
+        A query stands in two splits: what is learned from one would be measured in the other.
+    DataError
+        A judgement names an unknown document or query.
+    """
+
+    name: str
+    corpus: Mapping[str, str]
+    splits: Mapping[Role, Split]
+
+    def __post_init__(self) -> None:
+        seen: dict[str, Role] = {}
+        for role, split in self.splits.items():
+            for query, judged in split.qrels.items():
+                if query not in split.queries:
+                    raise DataError(f"domain {self.name!r}: {role} judgements of unknown query {query!r}")
+                unknown = next((document for document in judged if document not in self.corpus), None)
+                if unknown is not None:
+                    raise DataError(f"domain {self.name!r}: query {query!r} is judged on unknown document {unknown!r}")
+            for query in split.queries:
+                if query in seen:
+                    raise RoleError(f"domain {self.name!r}: query {query!r} is in both {seen[query]} and {role} splits")
+                seen[query] = role
+
+    def split(self, role: Role) -> Split:
+        """Return the split of a role, or raise `RoleError` naming those there are."""
+        if role not in self.splits:
+            there = ", ".join(sorted(self.splits)) or "none"
+            raise RoleError(f"domain {self.name!r} has no {role} split (it has: {there})")
+        return self.splits[role]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over ids, texts and judgements of all splits."""
+        digest = hashlib.sha256()
+        splits = {
+            str(role): {
+                "queries": dict(split.queries),
+                "qrels": {q: dict(d) for q, d in split.qrels.items()},
+                "documents": dict(split.documents),
+            }
+            for role, split in self.splits.items()
+        }
+        for value in (self.name, dict(self.corpus), splits):
+            digest.update(json.dumps(value, sort_keys=True, ensure_ascii=True).encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What an experiment runs on: an in-domain source, and other domains with one role each.
+
+    Attributes
+    ----------
+    source : Domain
+        With a train, a select and a test split.
+    ood : tuple of Domain
+        Each for training, for selecting or for testing, never for two of them.
+
+    Raises
+    ------
+    RoleError
+        The source lacks a split, or a domain appears with two roles.
+    """
+
+    source: Domain
+    ood: tuple[Domain, ...]
+
+    def __post_init__(self) -> None:
+        for role in Role:
+            self.source.split(role)
+        roles: dict[str, str] = {self.source.name: "source"}
+        for domain in self.ood:
+            if len(domain.splits) != 1:
+                raise RoleError(f"OOD domain {domain.name!r} has {len(domain.splits)} roles; each has exactly one")
+            role = next(iter(domain.splits))
+            if domain.name in roles:
+                raise RoleError(f"domain {domain.name!r} is named as {roles[domain.name]} and as {role}; one role each")
+            roles[domain.name] = str(role)
+
+    def ood_with(self, role: Role) -> tuple[Domain, ...]:
+        """Return the OOD domains of a role."""
+        return tuple(domain for domain in self.ood if role in domain.splits)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over all domains and their roles."""
+        parts = [self.source.fingerprint, *(domain.fingerprint for domain in self.ood)]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+    def summary(self) -> list[tuple[str, str, int, int, int]]:
+        """Return (domain, role, documents, queries, judgements) of every split, for a table."""
+        rows = []
+        for domain in (self.source, *self.ood):
+            for role, split in domain.splits.items():
+                label = f"source, {role}" if domain is self.source else f"OOD, {role}"
+                judgements = sum(len(judged) for judged in split.qrels.values())
+                rows.append((domain.name, label, len(domain.corpus), len(split.queries), judgements))
+        return rows

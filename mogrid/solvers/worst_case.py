@@ -1,0 +1,81 @@
+"""Worst-case weights: the objective, or domain, with the largest loss counts most."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mogrid.solvers._settings import number
+from mogrid.solvers.base import Array, Solver, Step
+
+__all__ = ["GroupDRO", "SmoothWorst"]
+
+
+class GroupDRO(Solver):
+    """Group distributionally robust optimisation: q_k ← q_k e^{η L_k}/Z, and w = q.
+
+    Parameters
+    ----------
+    eta : float
+        η: how fast weight moves to the worst objective. It multiplies losses: choose it for their scale.
+
+    References
+    ----------
+    Sagawa, Koh, Hashimoto and Liang, arXiv 1911.08731.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mogrid.solvers import GroupDRO, StepStatistics
+    >>> GroupDRO(eta=1.0).weights(StepStatistics(("a", "b"), losses=torch.tensor([0.0, 1.0])))
+    tensor([0.2689, 0.7311], dtype=torch.float64)
+    """
+
+    name = "group_dro"
+    summary = "exponentiated-gradient weights for the worst objective"
+    paper = "arXiv 1911.08731"
+    needs = "losses"
+    _state = ("logarithms",)
+
+    def __init__(self, eta: float = 0.01) -> None:
+        self.eta = number(self.name, "eta", eta, above=0.0)
+        self._logarithms: Array | None = None  # of q: a product of thousands of factors would underflow
+
+    def _solve(self, step: Step) -> tuple[Array, float]:
+        before = np.zeros(len(step.losses)) if self._logarithms is None else self._logarithms
+        after = before + self.eta * step.losses
+        self._logarithms = after - after.max()
+        weights = np.exp(self._logarithms)
+        return weights / weights.sum(), 0.0
+
+
+class SmoothWorst(Solver):
+    """Gradient weights of τ·log mean_k exp(L_k/τ): w = softmax(L/τ).
+
+    Parameters
+    ----------
+    temperature : float
+        τ, in units of the losses: towards 0 the worst objective gets all weight, towards infinity all are equal.
+
+    Notes
+    -----
+    The KL-regularised worst case of arXiv 1911.08731 solved afresh at each step: no state, no memory of past losses.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mogrid.solvers import SmoothWorst, StepStatistics
+    >>> SmoothWorst().weights(StepStatistics(("a", "b"), losses=torch.tensor([0.0, 1.0])))
+    tensor([0.2689, 0.7311], dtype=torch.float64)
+    """
+
+    name = "smooth_worst"
+    summary = "softmax of the losses: smooth worst domain"
+    paper = "arXiv 1911.08731"
+    needs = "losses"
+
+    def __init__(self, temperature: float = 1.0) -> None:
+        self.temperature = number(self.name, "temperature", temperature, above=0.0)
+
+    def _solve(self, step: Step) -> tuple[Array, float]:
+        weights = np.exp((step.losses - step.losses.max()) / self.temperature)
+        return weights / weights.sum(), 0.0
