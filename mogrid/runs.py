@@ -22,6 +22,9 @@ from mogrid.state import write_bytes, write_json
 
 __all__ = ["FORMAT", "RunRecord", "RunStore", "run_name", "versions"]
 
+PER_QUERY = ("ndcg", "rr", "recall", "ce")
+"""Measures of a result that are kept per query, in a file beside the record; the record has their means."""
+
 FORMAT = 1
 """Version of the record's layout; a store of another version is refused, not guessed at."""
 
@@ -36,8 +39,8 @@ class RunRecord:
     strategy : str
         What the rows of a table are: the solver or the fixed weights, by a short name.
     kind : str
-        ``sweep`` (fixed weights the surrogate is fitted to), ``solver``, ``pareto`` (the chosen weights), ``untrained``,
-        ``average`` or ``bm25``.
+        ``sweep`` (fixed weights the surrogate is fitted to), ``solver``, ``pareto`` (the chosen weights),
+        ``untrained``, ``average`` or ``bm25``.
     seed : int
     config : dict
         Everything that determines the run.
@@ -102,13 +105,14 @@ class RunStore:
         return (self.folder(name) / "run.json").is_file()
 
     def write(self, record: RunRecord) -> None:
-        """Record a finished run: the per-query values first, ``run.json`` last, since its presence means all is there."""
+        """Record a finished run: per-query values first, ``run.json`` last, since its presence means all is there."""
         folder = self.folder(record.name)
         slim = asdict(record)
         queries: dict[str, Any] = {}
         for result in slim["results"]:
-            key = f"{result['domain']}/{result['role']}/{result['condition']}"
-            queries[key] = result.pop("queries")
+            values = {measure: result.pop(measure) for measure in PER_QUERY}
+            queries[_key(result)] = values
+            result["means"] = {m: sum(v.values()) / len(v) for m, v in values.items() if v}
         packed = gzip.compress(json.dumps(queries, allow_nan=False).encode(), mtime=0)
         write_bytes(folder / "queries.json.gz", packed)
         write_json(folder / "run.json", slim)
@@ -141,7 +145,8 @@ class RunStore:
             try:
                 per_query = json.loads(gzip.decompress(packed.read_bytes()))
                 for result in record.results:
-                    result["queries"] = per_query[f"{result['domain']}/{result['role']}/{result['condition']}"]
+                    del result["means"]
+                    result |= per_query[_key(result)]
             except (OSError, EOFError, ValueError, KeyError) as error:
                 raise DataError(f"{packed}: not readable ({error}); delete the run's folder to repeat it") from error
         return record
@@ -156,3 +161,7 @@ class RunStore:
     def __iter__(self) -> Iterator[RunRecord]:
         for path in sorted((self.root / "runs").glob("*/run.json")):
             yield self.read(path.parent.name)
+
+
+def _key(result: Mapping[str, Any]) -> str:
+    return f"{result['domain']}/{result['role']}/{result['condition']}"

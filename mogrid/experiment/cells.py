@@ -173,7 +173,7 @@ def run_cell(cell: Cell, progress: Callable[[float], None], stop: Callable[[], b
     elif cell.parents:
         _average(model, [(store.folder(name) / "model" if name else None, share) for name, share in cell.parents])
     started = time.perf_counter()
-    measure_model(model, collection, cell.settings, cell.seed, record)
+    measure_model(model, collection, cell.settings, record)
     record.seconds["evaluation"] = time.perf_counter() - started
     store.write(record)
 

@@ -257,8 +257,9 @@ def _block_pivoting(matrix: Array, linear: Array) -> Array:
 
 def _solve_free(matrix: Array, free: NDArray[np.bool_], right: Array) -> Array:
     """For each row of ``free``, solve H_FF x_F = r_F, with zeros elsewhere."""
-    masked = np.where(free[:, :, None] & free[:, None, :], matrix, np.eye(len(matrix)))
-    return np.linalg.solve(masked, np.where(free, right, 0.0)[:, :, None])[:, :, 0]
+    both = free[:, :, None] & free[:, None, :]
+    masked = np.where(both, matrix, np.eye(len(matrix)))
+    return np.asarray(np.linalg.solve(masked, (right * free)[:, :, None])[:, :, 0], dtype=np.float64)
 
 
 def onto_simplex(point: Array) -> Array:
@@ -274,6 +275,6 @@ def _cholesky(matrix: Array) -> Array:
     ridge = RIDGE
     while True:
         try:
-            return np.linalg.cholesky(matrix + ridge * identity)
+            return np.asarray(np.linalg.cholesky(matrix + ridge * identity), dtype=np.float64)
         except np.linalg.LinAlgError:
             ridge *= 10.0

@@ -39,9 +39,7 @@ class AlignedMTL(Solver):
     paper = "arXiv 2305.19000"
 
     def __init__(self, preference: PerObjective | None = None) -> None:
-        self._preference = (
-            None if preference is None else per_objective(self.name, "preference", preference, above=0.0)
-        )
+        self._preference = None if preference is None else per_objective(self.name, "preference", preference, above=0.0)
 
     def active(self, objectives: tuple[str, ...]) -> tuple[bool, ...]:
         self._preferred(objectives)

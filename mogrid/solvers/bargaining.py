@@ -10,8 +10,12 @@ from mogrid.solvers.base import Array, Solver, Step
 
 __all__ = ["FairGrad", "NashMTL"]
 
-# Keeps weights finite where no bargain exists (a Pareto-stationary point); too small to matter elsewhere.
+# Keeps the system definite; too small to matter.
 _RIDGE = 1e-14
+# Weights of unit gradients this large mean that no bargain exists: a Pareto-stationary point. They are then those of
+# a Gramian with a ridge, which bounds them at about 1/sqrt(ridge): a float32 gradient could not carry larger ones.
+_UNBOUNDED = 1e6
+_STATIONARY_RIDGE = 1e-8
 
 
 class FairGrad(Solver):
@@ -26,8 +30,8 @@ class FairGrad(Solver):
     -----
     The equation is the optimality condition of a strictly convex programme, min ½wᵀGw − Σ φ(w_k) with φ' = w^{−1/α},
     solved by Newton's method in lengths relative to each gradient. G is brought to mean diagonal 1 first, so that the
-    step does not depend on the gradients' scale. Where no bargain exists the weights grow large, along a combination
-    of gradients that cancels. ``gap`` is the largest relative error of the equation.
+    step does not depend on the gradients' scale. ``gap`` is the largest relative error of the equation. It is not
+    small at a Pareto-stationary point, where no bargain exists; the weighted gradients then nearly cancel.
 
     References
     ----------
@@ -38,7 +42,7 @@ class FairGrad(Solver):
     >>> import torch
     >>> from mogrid.solvers import FairGrad, StepStatistics
     >>> FairGrad().weights(StepStatistics(("a", "b"), gramian=torch.eye(2)))
-    tensor([1., 1.], dtype=torch.float64)
+    tensor([1.0000, 1.0000], dtype=torch.float64)
     """
 
     name = "fairgrad"
@@ -100,33 +104,39 @@ def _bargain(gramian: Array, alpha: float) -> tuple[Array, float]:
         return uniform(count), 0.0
     norms = norms / np.sqrt((norms**2).mean())
     power = -1.0 / alpha
-    v, gap = _newton(cosines + _RIDGE * np.eye(len(rows)), norms ** (-power - 1.0), power)
+    factors = norms ** (-power - 1.0)
+    limit = _UNBOUNDED * max(float(factors.max()) ** (1.0 / (1.0 - power)), 1.0)
+    v, gap = _newton(cosines + _RIDGE * np.eye(len(rows)), factors, power, limit)
+    if v.max() > limit:
+        v, _ = _newton(cosines + _STATIONARY_RIDGE * np.eye(len(rows)), factors, power, np.inf)
+        gap = float(np.abs(1.0 - cosines @ v / (factors * v**power)).max())
     return spread(v / norms, rows, count), gap
 
 
-def _newton(matrix: Array, factors: Array, power: float) -> tuple[Array, float]:
-    """Solve Cv = a∘v^p with p < 0 by Newton's method on the convex ½vᵀCv − Σ φ(v), φ' = a v^p."""
+def _newton(matrix: Array, factors: Array, power: float, limit: float) -> tuple[Array, float]:
+    """Solve Cv = a∘v^p with p < 0 by Newton's method on the convex ½vᵀCv − Σ φ(v), φ' = a v^p.
+
+    Returns early with some v above ``limit``.
+    """
     v = factors ** (1.0 / (1.0 - power))
     # The best multiple of the start: t vᵀCv = t^p Σ a v^{p+1}.
     v = v * ((factors @ v ** (power + 1.0)) / (v @ matrix @ v)) ** (1.0 / (1.0 - power))
     diagonal = np.arange(len(v))
-    best, smallest = v, np.inf
+    best, smallest, since = v, np.inf, 0
     for _ in range(200):
         target = factors * v**power
         residual = target - matrix @ v
         error = float(np.abs(residual / target).max())
+        since = 0 if error < smallest else since + 1
         if error < smallest:
             best, smallest = v, error
-        elif smallest < 1e-9:  # what is left is rounding
-            break
-        if error < 1e-15:
+        if error < 1e-15 or (since and smallest < 1e-9) or since > 20:  # the rest is rounding
             break
         hessian = matrix.copy()
         hessian[diagonal, diagonal] -= power * target / v
         step = np.linalg.solve(hessian, residual)
-        # Damped as for a self-concordant function: relative steps above 1/4 are shortened.
-        decrement = float(np.sqrt(max(step @ residual / max(float(target.max() * v.max()), 1e-300), 0.0)))
-        relative = step / v
-        shrink = max(-float(relative.min()) / 0.9, 1.0)
-        v = v + step / max(shrink, 1.0 + decrement if decrement > 0.25 else 1.0)
+        # No v may lose more than nine tenths; no damping is needed beyond that, as v^p is convex.
+        v = v + step / max(-float((step / v).min()) / 0.9, 1.0)
+        if v.max() > limit:
+            return v, np.inf
     return best, smallest

@@ -122,7 +122,7 @@ class Solver(ABC):
         """Return the (K,) weights and the KKT gap relative to trace(G)/K."""
 
     def solve(self, statistics: StepStatistics) -> Solution:
-        """Return the weights with their KKT gap, and advance the solver's state.
+        """Return the weights with their KKT gap, and advance the solver's state: call it once an optimiser step.
 
         Raises
         ------
@@ -148,7 +148,7 @@ class Solver(ABC):
         """
         return (True,) * len(objectives)
 
-    def observe(self, losses: Tensor) -> None:
+    def observe(self, losses: Tensor) -> None:  # noqa: B027 - most methods have no use for it
         """Take the (K,) losses of the same batch after the update; only some methods (FAMO) make use of it."""
 
     def state_dict(self) -> State:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mogrid.solvers._qp import RIDGE, nonnegative_qp, normalised, simplex_qp, spread, uniform
+from mogrid.solvers._qp import RIDGE, correlations, min_norm, nonnegative_qp, simplex_qp, spread, uniform
 from mogrid.solvers._settings import number
 from mogrid.solvers.base import Array, Solver, Step
 
 __all__ = ["CAGrad"]
 
 # Below this best worst improvement (relative to trace(G)/K) a point is stationary: no direction improves all.
-_STATIONARY = 1e-11
+_STATIONARY = 1e-12
 
 
 class CAGrad(Solver):
@@ -55,81 +56,112 @@ class CAGrad(Solver):
 
     def _solve(self, step: Step) -> tuple[Array, float]:
         count = len(step.objectives)
-        matrix, rows, _ = normalised(step.gramian)
+        cosines, norms, rows = correlations(step.gramian)
         if not rows or self.c == 0.0:
             return uniform(count), 0.0
-        mean = np.full(len(rows), 1.0 / count)
-        products = matrix @ mean
-        radius = self.c * math.sqrt(max(float(mean @ products), 0.0))
+        norms = norms / math.sqrt(norms @ norms / len(rows))
+        products = cosines @ (norms / count)  # of the unit gradients with g₀
+        radius = self.c * math.sqrt(max(float(norms @ products) / count, 0.0))
         if radius <= 1e-15:  # the gradients cancel: the ball is a point
             return uniform(count), 0.0
-        x = _pivot(matrix, products, radius)
-        if x is None:
-            x = _bisect(matrix, products, radius)
-        if x is None:
-            x = nonnegative_qp(matrix, products[None, :])[0]
-            length = _norm(matrix, x)
-            if length > radius:
-                x *= radius / length
-        weights = uniform(count) + spread(x, rows, count)
-        return weights, _gap(matrix, products, x, radius)
+        ball = _Ball(cosines, norms, products, radius)
+        x = bound = ball.pivot(np.ones(len(rows), dtype=bool))
+        gap = math.inf if x is None else ball.gap(x, x)
+        if x is None or gap > _STATIONARY:
+            x, bound = ball.robust()
+            gap = ball.gap(x, bound)
+        return uniform(count) + spread(x / norms, rows, count), gap
 
 
-def _norm(matrix: Array, x: Array) -> float:
-    return math.sqrt(max(float(x @ matrix @ x), 0.0))
+class _Ball:
+    """The programme in unit gradients: x stands for x∘n, G for the cosines, and 1 for 1/n.
 
+    Parameters
+    ----------
+    cosines : ndarray, shape (K, K)
+    norms : ndarray, shape (K,)
+        With mean square 1.
+    products : ndarray, shape (K,)
+        b: of the unit gradients with g₀.
+    radius : float
+        s.
+    """
 
-def _gap(matrix: Array, products: Array, x: Array, radius: float) -> float:
-    """Return the dual value at w ∝ x minus the worst improvement of d = g₀ + Jᵀx, which lies in the ball."""
-    worst = float((products + matrix @ x).min())
-    total = float(x.sum())
-    dual = (float(products @ x) + radius * _norm(matrix, x)) / total if total > 0.0 else float(products.min())
-    return max(dual - worst, 0.0)
+    def __init__(self, cosines: Array, norms: Array, products: Array, radius: float) -> None:
+        self.cosines, self.products, self.radius = cosines, products, radius
+        self.norms, self.inverse = norms, 1.0 / norms
 
+    def length(self, x: Array) -> float:
+        """‖Jᵀx‖."""
+        return math.sqrt(max(float(x @ self.cosines @ x), 0.0))
 
-def _pivot(matrix: Array, products: Array, radius: float) -> Array | None:
-    """Exchange all x and y of the wrong sign until there is none; None where that does not end or x is huge."""
-    count = len(products)
-    ridged = matrix + RIDGE * np.eye(count)
-    right = np.array([products, np.ones(count)]).T
-    free = np.ones(count, dtype=bool)
-    for _ in range(15):
-        chosen = np.flatnonzero(free)
-        inner = right[chosen]
-        solutions = np.linalg.solve(ridged[chosen[:, None], chosen], inner)
-        (gamma, beta), (_, alpha) = (inner.T @ solutions).tolist()
-        discriminant = beta * beta - alpha * (gamma - radius * radius)
-        level = (beta + math.sqrt(max(discriminant, 0.0))) / alpha
-        part = solutions @ np.array([-1.0, level])
-        signs = products + ridged[:, chosen] @ part - level
-        signs[chosen] = part
-        wrong = signs < np.where(free, 0.0, -1e-14)
-        if not wrong.any():
-            if discriminant < 0.0 or abs(level) < _STATIONARY:
-                return None
-            signs[~free] = 0.0
-            return signs * (radius / _norm(matrix, signs))
-        free ^= wrong
-        if not free.any():
-            free[products.argmin()] = True
-    return None
+    def gap(self, x: Array, bound: Array) -> float:
+        """Dual value at w ∝ ``bound`` minus the worst improvement of d = g₀ + Jᵀx, which lies in the ball."""
+        dual = (float(self.products @ bound) + self.radius * self.length(bound)) / float(self.inverse @ bound)
+        return max(dual - float((self.norms * (self.products + self.cosines @ x)).min()), 0.0)
 
-
-def _bisect(matrix: Array, products: Array, radius: float) -> Array | None:
-    """Find τ with ‖Jᵀw(τ)‖ = τs, where w(τ) minimises τ·bᵀw + ½wᵀGw over the simplex; None at a stationary point."""
-    low, high = -60.0, 60.0  # of log τ
-    w = simplex_qp(matrix, -math.exp(low) * products)[0]
-    if _norm(matrix, w) <= math.exp(low) * radius or _norm(matrix, w) * radius < _STATIONARY:
+    def pivot(self, free: NDArray[np.bool_]) -> Array | None:
+        """Exchange all x and y of the wrong sign until there is none; None where that does not end."""
+        count = len(free)
+        ridged = self.cosines + RIDGE * np.eye(count)
+        right = np.array([self.products, self.inverse]).T
+        tolerance = -1e-14 * float(self.inverse.max())
+        for _ in range(15):
+            chosen = np.flatnonzero(free)
+            inner = right[chosen]
+            solutions = np.linalg.solve(ridged[chosen[:, None], chosen], inner)
+            (gamma, beta), (_, alpha) = (inner.T @ solutions).tolist()
+            discriminant = beta * beta - alpha * (gamma - self.radius**2)
+            level = (beta + math.sqrt(max(discriminant, 0.0))) / alpha
+            part = solutions @ np.array([-1.0, level])
+            signs = self.products + ridged[:, chosen] @ part - level * self.inverse
+            signs[chosen] = part
+            wrong = signs < np.where(free, 0.0, tolerance)
+            if not wrong.any():
+                signs[~free] = 0.0
+                length = self.length(signs)
+                return signs * (self.radius / length) if discriminant >= 0.0 and length > 0.0 else None
+            free = free ^ wrong
+            if not free.any():
+                free[(self.norms * self.products).argmin()] = True
         return None
-    for _ in range(200):
-        middle = 0.5 * (low + high)
-        tau = math.exp(middle)
-        w = simplex_qp(matrix / max(tau, 1.0), -min(tau, 1.0) * products)[0]
-        if _norm(matrix, w) > tau * radius:
-            low = middle
+
+    def robust(self) -> tuple[Array, Array]:
+        """Solve singular and stationary cases; return x, and what gives the dual bound.
+
+        For ν = 0 the conditions are those of g₀'s projection onto the dual cone. If that is in the ball, either
+        ν > 0 or, at a stationary point, it is the answer; if not, ν < 0.
+        """
+        projection = nonnegative_qp(self.cosines, self.products[None, :])[0]
+        gramian = self.norms[:, None] * self.cosines * self.norms
+        shortest = min_norm(gramian) * self.norms
+        candidates = []
+        if self.length(projection) <= self.radius:
+            if self.length(shortest) * self.radius < _STATIONARY:
+                return projection, shortest
+            candidates.append((projection, shortest))
+            start, low = shortest, -35.0
         else:
-            high = middle
-        if high - low < 1e-15 * (1.0 + abs(middle)):
-            break
-    length = _norm(matrix, w)
-    return w * (radius / length) if length * radius >= _STATIONARY else None
+            start, low = projection, -math.log(float(self.inverse @ projection))
+        x = self.pivot(start > 0.0)
+        if x is None or self.gap(x, x) > _STATIONARY:
+            x = self._bisect(gramian, low)
+        candidates.append((x, x))
+        return min(candidates, key=lambda candidate: self.gap(*candidate))
+
+    def _bisect(self, gramian: Array, low: float) -> Array:
+        """Find τ with ‖Jᵀw(τ)‖ = τs, where w(τ) = τx minimises τ·bᵀw + ½wᵀGw over the simplex."""
+        high = 60.0  # of log τ
+        products = self.norms * self.products
+        w = self.norms
+        for _ in range(200):
+            middle = 0.5 * (low + high)
+            tau = math.exp(middle)
+            w = simplex_qp(gramian / max(tau, 1.0), -min(tau, 1.0) * products)[0] * self.norms
+            if self.length(w) > tau * self.radius:
+                low = middle
+            else:
+                high = middle
+            if high - low < 1e-15 * (1.0 + abs(middle)):
+                break
+        return w * (self.radius / max(self.length(w), 1e-300))

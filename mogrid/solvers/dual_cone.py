@@ -53,7 +53,7 @@ class UPGrad(_Preferred):
     >>> from mogrid.solvers import StepStatistics, UPGrad
     >>> jacobian = torch.tensor([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])
     >>> UPGrad().weights(StepStatistics(("a", "b"), gramian=jacobian @ jacobian.T))
-    tensor([1.1109, 0.7894], dtype=torch.float64)
+    tensor([1.1111, 0.7895], dtype=torch.float64)
     """
 
     name = "upgrad"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from mogrid.solvers._adam import adam
@@ -72,10 +73,7 @@ class FAMO(Solver):
         """Update ξ from the (K,) losses of the same batch after the model's update."""
         if self._floors is None:
             raise SolverError(f"{self.name}: observe follows solve")
-        self._compare(self._logarithms(losses.detach().to("cpu").double().numpy()))
-
-    def _logarithms(self, losses: Array) -> Array:
-        return np.log(np.maximum(losses - self._floors, _FLOOR))
+        self._compare(_logarithms(losses.detach().to("cpu", torch.float64).numpy() - self._floors))
 
     def _compare(self, after: Array) -> None:
         if self._before is None or self._logits is None or self._moments is None:
@@ -93,10 +91,14 @@ class FAMO(Solver):
         self._floors = values_of(self.name, "floor", self._floor, step.objectives, default=0.0)
         if self._logits is None:
             self._logits, self._moments = np.zeros(count), np.zeros((2, count))
-        logarithms = self._logarithms(step.losses)
+        logarithms = _logarithms(step.losses - self._floors)
         self._compare(logarithms)
         self._before = logarithms
         return _softmax(np.log(_softmax(self._logits)) - logarithms), 0.0
+
+
+def _logarithms(excess: Array) -> Array:
+    return np.log(np.maximum(excess, _FLOOR))
 
 
 def _softmax(values: Array) -> Array:

@@ -33,11 +33,11 @@ class GradNorm(Solver):
     >>> import torch
     >>> from mogrid.solvers import GradNorm, StepStatistics
     >>> solver = GradNorm()
-    >>> step = StepStatistics(("a", "b"), losses=torch.ones(2), gramian=torch.diag(torch.tensor([1.0, 9.0])))
+    >>> step = StepStatistics(("a", "b"), losses=torch.ones(2), gramian=torch.diag(torch.tensor([1.0, 16.0])))
     >>> for _ in range(200):
     ...     weights = solver.weights(step)
     >>> weights.round(decimals=1)
-    tensor([0.7000, 0.3000], dtype=torch.float64)
+    tensor([0.8000, 0.2000], dtype=torch.float64)
     """
 
     name = "gradnorm"

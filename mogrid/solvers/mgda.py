@@ -62,7 +62,7 @@ class MGDA(Solver):
             self._bounds = number(self.name, "bounds", bounds, at_least=0.0, at_most=1.0)
         else:
             self._bounds = per_objective(self.name, "bounds", bounds, at_least=0.0)
-        self._bounded = self._bounds != 0.0
+        self._bounded = not isinstance(self._bounds, float) or self._bounds > 0.0
 
     def active(self, objectives: tuple[str, ...]) -> tuple[bool, ...]:
         self._lower(objectives)

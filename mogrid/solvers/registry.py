@@ -6,18 +6,68 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from mogrid.solvers.aligned import AlignedMTL
+from mogrid.solvers.bargaining import FairGrad, NashMTL
 from mogrid.solvers.base import Solver
+from mogrid.solvers.cagrad import CAGrad
+from mogrid.solvers.constrained import ConstrainedDescent
+from mogrid.solvers.db_mtl import DBMTL
+from mogrid.solvers.dual_cone import DualProj, UPGrad
+from mogrid.solvers.dwa import DWA
+from mogrid.solvers.equiangular import IMTLG, ConFIG
 from mogrid.solvers.errors import SolverError, nearest
+from mogrid.solvers.excess import ExcessMTL
+from mogrid.solvers.famo import FAMO
 from mogrid.solvers.fixed import FixedWeights
+from mogrid.solvers.gradnorm import GradNorm
 from mogrid.solvers.mgda import MGDA
+from mogrid.solvers.pareto_mtl import ParetoMTL
 from mogrid.solvers.pareto_target import ParetoTarget
+from mogrid.solvers.random_weights import RandomWeights
+from mogrid.solvers.ray import FERERO, PMGDA
+from mogrid.solvers.stochastic_mgda import MoCo, MoDo, SDMGrad
+from mogrid.solvers.surgery import GradVac, PCGrad
+from mogrid.solvers.tchebycheff import SmoothTchebycheff
+from mogrid.solvers.uncertainty import UncertaintyWeighting
+from mogrid.solvers.worst_case import GroupDRO, SmoothWorst
+from mogrid.solvers.wrappers import EMAGramian, EveryN
 
 __all__ = ["available", "from_config"]
 
+# In the order in which they are listed: what weights follow from, then what they aim at.
 _SOLVERS: tuple[type[Solver], ...] = (
     FixedWeights,
+    RandomWeights,
+    UncertaintyWeighting,
+    DWA,
+    GradNorm,
+    SmoothTchebycheff,
+    FAMO,
+    GroupDRO,
+    SmoothWorst,
     MGDA,
+    UPGrad,
+    DualProj,
+    CAGrad,
+    PCGrad,
+    GradVac,
+    IMTLG,
+    ConFIG,
+    NashMTL,
+    FairGrad,
+    AlignedMTL,
+    ExcessMTL,
+    DBMTL,
+    MoCo,
+    MoDo,
+    SDMGrad,
     ParetoTarget,
+    PMGDA,
+    FERERO,
+    ParetoMTL,
+    ConstrainedDescent,
+    EMAGramian,
+    EveryN,
 )
 _BY_NAME: dict[str, type[Solver]] = {solver.name: solver for solver in _SOLVERS}
 
@@ -40,6 +90,8 @@ def from_config(config: str | Mapping[str, Any]) -> Solver:
     >>> from mogrid.solvers import from_config
     >>> from_config({"name": "pareto_target", "preference": {"id": 2, "ood": 1}}).name
     'pareto_target'
+    >>> from_config({"name": "every_n", "solver": "mgda", "n": 4}).n
+    4
     """
     settings: dict[str, Any]
     if isinstance(config, str):
@@ -61,4 +113,6 @@ def from_config(config: str | Mapping[str, Any]) -> Solver:
     for keyword, parameter in parameters.items():
         if parameter.default is parameter.empty and keyword not in settings:
             raise SolverError(f"{name}: missing keyword {keyword!r}")
+    if isinstance(settings.get("solver"), str | Mapping):  # a wrapper around another
+        settings["solver"] = from_config(settings["solver"])
     return solver(**settings)

@@ -130,7 +130,7 @@ class SDMGrad(Solver):
     >>> from mogrid.solvers import SDMGrad, StepStatistics
     >>> gramian = torch.diag(torch.tensor([1.0, 3.0]))
     >>> SDMGrad(pull=0.0).weights(StepStatistics(("a", "b"), gramian=gramian, half_gramian=gramian))
-    tensor([0.7500, 0.2500], dtype=torch.float64)
+    tensor([0.7498, 0.2502], dtype=torch.float64)
     """
 
     name = "sdmgrad"

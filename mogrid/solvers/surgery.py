@@ -34,7 +34,7 @@ class PCGrad(Solver):
     >>> from mogrid.solvers import PCGrad, StepStatistics
     >>> jacobian = torch.tensor([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])
     >>> PCGrad().weights(StepStatistics(("a", "b"), gramian=jacobian @ jacobian.T))
-    tensor([1.5789, 2.2222], dtype=torch.float64)
+    tensor([2.2222, 1.5789], dtype=torch.float64)
     """
 
     name = "pcgrad"

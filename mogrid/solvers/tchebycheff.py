@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mogrid.solvers._qp import uniform
 from mogrid.solvers._settings import PerObjective, number, per_objective, values_of
 from mogrid.solvers.base import Array, Solver, Step
 from mogrid.solvers.errors import SolverError
@@ -66,12 +67,12 @@ class SmoothTchebycheff(Solver):
         return super().active(objectives)
 
     def _settings(self, objectives: tuple[str, ...]) -> tuple[Array, Array, Array | None]:
-        preference = np.ones(len(objectives))
+        preference = uniform(len(objectives))
         if self._preference is not None:
             preference = values_of(self.name, "preference", self._preference, objectives)
         ideal = values_of(self.name, "ideal", self._ideal, objectives, default=0.0)
         nadir = None if self._nadir is None else values_of(self.name, "nadir", self._nadir, objectives)
-        return preference / preference.sum() * len(objectives), ideal, nadir
+        return preference / preference.sum(), ideal, nadir
 
     def _solve(self, step: Step) -> tuple[Array, float]:
         preference, ideal, nadir = self._settings(step.objectives)

@@ -116,11 +116,13 @@ def test_collapse_is_told_from_texts_that_read_alike(model, domain):
 
 
 def test_calibration_lowers_the_entropy(model, domain):
-    temperature = calibrate(model, domain)
+    temperature = calibrate(encode_split(model, domain, Role.SELECT))
     raw, scaled = (
         evaluate_domain(model, domain, Role.SELECT, temperature=t)[0].means["ce"] for t in (1.0, temperature)
     )
     assert scaled <= raw + 1e-9
+    with pytest.raises(RoleError, match="on a select split, not on test"):
+        calibrate(encode_split(model, domain, Role.TEST))
 
 
 def test_several_relevant_documents(model, domain):

@@ -1,0 +1,104 @@
+"""Measured points: what each run reached in every objective, and what dominates what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mogrid.errors import DataError
+
+__all__ = ["Front"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Front:
+    """Runs as points in the space of objectives; lower is better in each.
+
+    Attributes
+    ----------
+    objectives : tuple of K str
+    values : ndarray, shape (n, K)
+    labels : tuple of n str
+        The strategy of each run.
+    seeds : tuple of n int
+
+    Raises
+    ------
+    DataError
+        Shapes disagree, there is no run, or a value is not finite (the run is named).
+    """
+
+    objectives: tuple[str, ...]
+    values: Floats
+    labels: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        shape = (len(self.labels), len(self.objectives))
+        if not self.labels or self.values.shape != shape or len(self.seeds) != shape[0]:
+            raise DataError(f"a front needs runs: expected values of shape {shape}, got {self.values.shape}")
+        bad = ~np.isfinite(self.values)
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            raise DataError(
+                f"run {self.labels[row]!r}, seed {self.seeds[row]}: {self.objectives[column]} is {self.values[row, column]}"
+            )
+
+    def non_dominated(self) -> NDArray[np.bool_]:
+        """Return, for each run, whether no other run is at least as good in all objectives and better in one."""
+        import moocore
+
+        return np.asarray(moocore.is_nondominated(self.values, keep_weakly=True), dtype=bool)
+
+    @property
+    def ideal(self) -> Floats:
+        """Best value of each objective, shape (K,)."""
+        return np.asarray(self.values.min(axis=0))
+
+    @property
+    def nadir(self) -> Floats:
+        """Worst value of each objective among the non-dominated runs, shape (K,)."""
+        return np.asarray(self.values[self.non_dominated()].max(axis=0))
+
+    def means(self) -> tuple[tuple[str, ...], Floats, Floats]:
+        """Return (strategies, means (s, K), half-widths of 95 % t-intervals over seeds (s, K); NaN for one seed)."""
+        from scipy.stats import t
+
+        names = tuple(dict.fromkeys(self.labels))
+        means, widths = (
+            np.empty((len(names), len(self.objectives))),
+            np.full((len(names), len(self.objectives)), np.nan),
+        )
+        for i, name in enumerate(names):
+            rows = self.values[[label == name for label in self.labels]]
+            means[i] = rows.mean(axis=0)
+            if len(rows) > 1:
+                widths[i] = t.ppf(0.975, len(rows) - 1) * rows.std(axis=0, ddof=1) / np.sqrt(len(rows))
+        return names, means, widths
+
+    def only(self, labels: Sequence[str]) -> Front:
+        """Return the runs of some strategies."""
+        keep = [i for i, label in enumerate(self.labels) if label in set(labels)]
+        if not keep:
+            raise DataError(f"no run of {', '.join(map(repr, labels))}")
+        return Front(
+            self.objectives,
+            self.values[keep],
+            tuple(self.labels[i] for i in keep),
+            tuple(self.seeds[i] for i in keep),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "objectives": list(self.objectives),
+            "values": self.values.tolist(),
+            "labels": list(self.labels),
+            "seeds": list(self.seeds),
+        }
