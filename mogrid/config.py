@@ -36,14 +36,14 @@ class YamlFile:
     def __init__(self, path: Path, value: Any, lines: Mapping[Location, int]) -> None:
         self.path = path
         self.value = value
-        self._lines = lines
+        self.lines = lines
 
     def place(self, location: Sequence[str | int]) -> str:
         """Return ``file:line`` of a key, or of the nearest enclosing one that stands in the file."""
         parts = tuple(location)
-        while parts and parts not in self._lines:
+        while parts and parts not in self.lines:
             parts = parts[:-1]
-        return f"{self.path}:{self._lines.get(parts, 1)}"
+        return f"{self.path}:{self.lines.get(parts, 1)}"
 
     def parse(self, settings: type[T]) -> T:
         """Check the values against typed settings.

@@ -29,7 +29,7 @@ _LIBRARIES = (
     ("sympy", "sympy", Role.TEST),
     ("stdlib", "", Role.TEST),
 )
-_LIMIT = 2000
+_LIMIT = 1200
 _FORMAT = 1
 
 

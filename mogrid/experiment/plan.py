@@ -11,7 +11,7 @@ from mogrid.errors import ConfigError
 from mogrid.experiment.cells import Cell, DataSource, fixed, make_cell, new_model
 from mogrid.experiment.settings import OBJECTIVES, ExperimentSettings
 
-__all__ = ["Plan", "weights_label"]
+__all__ = ["EQUAL", "Plan", "weights_label"]
 
 _SHORT = {"effectiveness": "eff", "ood": "ood", "adversarial": "adv"}
 _NAMED = {
@@ -81,10 +81,11 @@ class Plan:
     def fixed_cells(self, weights: Mapping[str, float], kind: str = "sweep", label: str | None = None) -> list[Cell]:
         """Return a cell per seed that trains with fixed weights."""
         full = {name: float(weights.get(name, 0.0)) for name in OBJECTIVES}
-        return [
-            self._cell(label or weights_label(full), kind, seed, steps=self.steps(full), solver=fixed(full))
-            for seed in self.settings.seeds
-        ]
+        name = label or weights_label(full)
+        seeds = self.settings.seeds
+        if kind == "sweep" and name not in {EQUAL, *_NAMED.values()}:
+            seeds = self.settings.sweep_seeds or seeds
+        return [self._cell(name, kind, seed, steps=self.steps(full), solver=fixed(full)) for seed in seeds]
 
     def first_stage(self) -> list[Cell]:
         """Return everything that depends on no other run."""

@@ -7,6 +7,7 @@ import os
 import queue
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -61,7 +62,8 @@ def drain(
     context = mp.get_context("spawn")
     tasks: Any = context.Queue()
     events: Any = context.Queue()
-    halt = context.Event()
+    # A plain flag: an Event would wait for the answer of workers that may have ended.
+    halt: Any = context.RawValue("b", 0)
     for i, cell in enumerate(cells):
         tasks.put((i, cell))
     count = min(workers, len(cells))
@@ -80,30 +82,24 @@ def drain(
     try:
         while remaining:
             try:
-                event = events.get(timeout=0.5)
-            except queue.Empty:
-                if not any(process.is_alive() for process in processes):
-                    if failure is None and not interrupted:
-                        failure = _Event(-1, "error", "a worker process died (killed, or out of memory?)")
+                event = _next_event(events, processes)
+                if event is None:
+                    failure = failure or _Event(-1, "error", "a worker process died (killed, or out of memory?)")
                     break
-                continue
+                if event.kind == "progress":
+                    on_progress(event.cell, event.value)
+                    continue
+                remaining -= 1
+                if event.kind == "done":
+                    on_progress(event.cell, 1.0)
+                elif event.kind == "error":
+                    failure = failure or event
+                    halt.value = 1
             except KeyboardInterrupt:
                 interrupted = True
-                halt.set()
-                continue
-            if event.kind == "progress":
-                on_progress(event.cell, event.value)
-            elif event.kind == "done":
-                remaining -= 1
-                on_progress(event.cell, 1.0)
-            elif event.kind == "stopped":
-                remaining -= 1
-            else:
-                remaining -= 1
-                failure = failure or event
-                halt.set()
+                halt.value = 1
     finally:
-        halt.set()
+        halt.value = 1
         for process in processes:
             process.join(timeout=30)
             if process.is_alive():
@@ -112,6 +108,16 @@ def drain(
         raise CellError(str(failure.value))
     if interrupted:
         raise KeyboardInterrupt
+
+
+def _next_event(events: Any, processes: Sequence[Any]) -> _Event | None:
+    """Wait for a worker's next word; None when all of them have ended without one."""
+    while True:
+        try:
+            return events.get(timeout=0.5)  # type: ignore[no-any-return]
+        except queue.Empty:
+            if not any(process.is_alive() for process in processes):
+                return None
 
 
 class _environment:
@@ -148,11 +154,11 @@ def _worker(work: Any, tasks: Any, events: Any, halt: Any, threads: int) -> None
     torch.set_num_threads(threads)
     while (task := tasks.get()) is not None:
         index, cell = task
-        if halt.is_set():
+        if halt.value:
             events.put(_Event(index, "stopped"))
             continue
         try:
-            work(cell, lambda share, index=index: events.put(_Event(index, "progress", share)), halt.is_set)
+            work(cell, lambda share, index=index: events.put(_Event(index, "progress", share)), lambda: bool(halt.value))
             events.put(_Event(index, "done"))
         except Interrupted:
             events.put(_Event(index, "stopped"))
@@ -168,6 +174,6 @@ def _label(cell: Any) -> str:
 
 def _halt_with_parent(parent: int, halt: Any) -> None:
     """A killed parent cannot ask for a stop: leave at the next checkpoint instead of running on unseen."""
-    while os.getppid() == parent and not halt.wait(2.0):
-        pass
-    halt.set()
+    while os.getppid() == parent:
+        time.sleep(2.0)
+    halt.value = 1

@@ -69,15 +69,18 @@ class ExperimentSettings(Strict):
     training: TrainingSettings
     evaluation: EvaluationSettings = EvaluationSettings()
     seeds: list[int] = Field([0, 1, 2], min_length=1)
+    sweep_seeds: list[int] | None = Field(
+        None, min_length=1, description="of the fixed weights that only the surrogate needs; `seeds` when empty"
+    )
     preference: dict[str, float] = Field(default_factory=lambda: {"effectiveness": 2.0, "ood": 1.0, "adversarial": 1.0})
     weights: list[dict[str, float]] = Field(min_length=1, description="fixed weights the surrogate is fitted to")
     solvers: dict[str, dict[str, Any]] = Field(default_factory=dict)
     workers: int = Field(2, ge=1, description="runs trained at the same time, one thread each")
 
-    @field_validator("seeds")
+    @field_validator("seeds", "sweep_seeds")
     @classmethod
-    def _distinct(cls, seeds: list[int]) -> list[int]:
-        if len(set(seeds)) != len(seeds):
+    def _distinct(cls, seeds: list[int] | None) -> list[int] | None:
+        if seeds is not None and len(set(seeds)) != len(seeds):
             raise ValueError("seeds repeat; equal seeds give equal runs, which are no second measurement")
         return seeds
 

@@ -46,9 +46,8 @@ class Front:
         bad = ~np.isfinite(self.values)
         if bad.any():
             row, column = np.argwhere(bad)[0]
-            raise DataError(
-                f"run {self.labels[row]!r}, seed {self.seeds[row]}: {self.objectives[column]} is {self.values[row, column]}"
-            )
+            found = f"{self.objectives[column]} is {self.values[row, column]}"
+            raise DataError(f"run {self.labels[row]!r}, seed {self.seeds[row]}: {found}")
 
     def non_dominated(self) -> NDArray[np.bool_]:
         """Return, for each run, whether no other run is at least as good in all objectives and better in one."""
@@ -81,6 +80,28 @@ class Front:
             if len(rows) > 1:
                 widths[i] = t.ppf(0.975, len(rows) - 1) * rows.std(axis=0, ddof=1) / np.sqrt(len(rows))
         return names, means, widths
+
+    def bootstrap(self, draws: int = 1000, *, seed: int = 0) -> Floats:
+        """Return bootstrap draws (B, s, K) of the strategies' seed means, in the order of `means`.
+
+        Strategies with the same seeds are resampled together, since a seed sets the model's start and the order of the
+        data for all of them. Deviations are stretched by √(n/(n−1)): a resampled mean of n runs varies by that much
+        less than a mean of n new ones, which matters at three seeds. One run has no deviation.
+        """
+        rng = np.random.default_rng(seed)
+        names = tuple(dict.fromkeys(self.labels))
+        result = np.empty((draws, len(names), len(self.objectives)))
+        taken: dict[tuple[int, ...], NDArray[np.intp]] = {}
+        for i, name in enumerate(names):
+            rows = sorted((j for j, label in enumerate(self.labels) if label == name), key=lambda j: self.seeds[j])
+            key = tuple(self.seeds[j] for j in rows)
+            if key not in taken:
+                taken[key] = rng.integers(len(rows), size=(draws, len(rows)))
+            values = self.values[rows]
+            mean = values.mean(axis=0)
+            stretch = np.sqrt(len(rows) / max(len(rows) - 1, 1))
+            result[:, i] = mean + stretch * (values[taken[key]].mean(axis=1) - mean)
+        return result
 
     def only(self, labels: Sequence[str]) -> Front:
         """Return the runs of some strategies."""

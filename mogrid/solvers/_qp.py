@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 # Added to the diagonal where a factorisation needs a definite matrix. Costs at most this much of suboptimality.
-RIDGE = 1e-13
+RIDGE = 1e-14
 # A row is zero if its square norm is below the rounding error of the largest one's.
 ZERO = float(np.finfo(np.float64).eps) ** 2
 
@@ -193,10 +193,12 @@ def simplex_qp(matrix: Array, linear: Array) -> tuple[Array, float]:
 
 
 def _equality_qp(matrix: Array, linear: Array) -> Array:
-    """Minimise ½xᵀGx − qᵀx subject to 1ᵀx = 1."""
-    solutions = np.linalg.solve(matrix, np.column_stack([linear, np.ones(len(linear))]))
-    particular, direction = solutions.T
-    return particular + direction * ((1.0 - particular.sum()) / direction.sum())
+    """Minimise ½xᵀGx − qᵀx subject to 1ᵀx = 1, as one bordered system: G alone may be far more singular than that."""
+    count = len(linear)
+    system = np.ones((count + 1, count + 1))
+    system[:count, :count] = matrix
+    system[count, count] = 0.0
+    return np.linalg.solve(system, np.append(linear, 1.0))[:count]
 
 
 def nonnegative_qp(matrix: Array, linear: Array) -> Array:

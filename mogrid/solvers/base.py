@@ -200,7 +200,7 @@ class Solver(ABC):
         needs = self.needs
         if needs == "losses" or (needs == "gramian" and self.needs_losses):
             losses = self._array(statistics, "losses", 1)
-            if not math.isfinite(losses.sum()):
+            if not np.isfinite(losses).all():
                 raise NonFiniteLossError(
                     {n: v for n, v in zip(objectives, losses.tolist(), strict=True) if not math.isfinite(v)},
                     statistics.step,
@@ -209,8 +209,7 @@ class Solver(ABC):
             gramian = self._array(statistics, "gramian", 2)
             if self.needs_halves:
                 half = self._array(statistics, "half_gramian", 2)
-            total = gramian.sum() + (half.sum() if self.needs_halves else 0.0)
-            if not math.isfinite(total):
+            if not np.isfinite(gramian).all() or not np.isfinite(half).all():
                 raise NonFiniteGradientError(_non_finite_rows(objectives, gramian, half), statistics.step)
         return Step(objectives, losses, gramian, half, statistics.step)
 

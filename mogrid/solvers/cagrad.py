@@ -15,6 +15,8 @@ __all__ = ["CAGrad"]
 
 # Below this best worst improvement (relative to trace(G)/K) a point is stationary: no direction improves all.
 _STATIONARY = 1e-12
+# A worst improvement, relative to the same, that only a singular system can come up with.
+_HUGE = 1e12
 
 
 class CAGrad(Solver):
@@ -65,7 +67,8 @@ class CAGrad(Solver):
         if radius <= 1e-15:  # the gradients cancel: the ball is a point
             return uniform(count), 0.0
         ball = _Ball(cosines, norms, products, radius)
-        x = bound = ball.pivot(np.ones(len(rows), dtype=bool))
+        improvements = norms * products  # along g₀; what improves least is what will need help
+        x = bound = ball.pivot(improvements <= improvements.mean())
         gap = math.inf if x is None else ball.gap(x, x)
         if x is None or gap > _STATIONARY:
             x, bound = ball.robust()
@@ -102,25 +105,30 @@ class _Ball:
 
     def pivot(self, free: NDArray[np.bool_]) -> Array | None:
         """Exchange all x and y of the wrong sign until there is none; None where that does not end."""
-        count = len(free)
-        ridged = self.cosines + RIDGE * np.eye(count)
+        from scipy.linalg.lapack import dposv
+
+        ridged = self.cosines.copy()
+        ridged.flat[:: len(free) + 1] += RIDGE
         right = np.array([self.products, self.inverse]).T
         tolerance = -1e-14 * float(self.inverse.max())
         for _ in range(15):
-            chosen = np.flatnonzero(free)
+            chosen = free.nonzero()[0]
             inner = right[chosen]
-            solutions = np.linalg.solve(ridged[chosen[:, None], chosen], inner)
+            _, solutions, failed = dposv(ridged[chosen[:, None], chosen], inner)
             (gamma, beta), (_, alpha) = (inner.T @ solutions).tolist()
             discriminant = beta * beta - alpha * (gamma - self.radius**2)
-            level = (beta + math.sqrt(max(discriminant, 0.0))) / alpha
-            part = solutions @ np.array([-1.0, level])
-            signs = self.products + ridged[:, chosen] @ part - level * self.inverse
+            level = (beta + math.sqrt(max(discriminant, 0.0))) / alpha if alpha > 0.0 else math.inf
+            if failed or not abs(level) < _HUGE:
+                return None
+            part = level * solutions[:, 1] - solutions[:, 0]
+            signs = self.products - level * self.inverse
+            signs += ridged[:, chosen] @ part
             signs[chosen] = part
             wrong = signs < np.where(free, 0.0, tolerance)
             if not wrong.any():
                 signs[~free] = 0.0
                 length = self.length(signs)
-                return signs * (self.radius / length) if discriminant >= 0.0 and length > 0.0 else None
+                return signs * (self.radius / length) if discriminant >= 0.0 and self.radius < _HUGE * length else None
             free = free ^ wrong
             if not free.any():
                 free[(self.norms * self.products).argmin()] = True

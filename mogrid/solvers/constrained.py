@@ -19,17 +19,17 @@ class ConstrainedDescent(Solver):
 
     The step is the direction closest to the primary gradient along which each constrained loss falls fast enough:
 
-        min ½‖d − g_A‖²  subject to  g_kᵀd ≥ rate · s_k ‖g_k‖‖g_A‖,   s_k = clip((L_k − L_k⁰ − ε_k)/ε_k, −1, 1).
+        min ½‖d − g_A‖²  subject to  g_kᵀd ≥ rate · s_k ‖g_k‖‖g_A‖,   s_k = clip((L_k − L_k⁰ − ε_k)/b_k, −1, 1).
 
     Far from its limit a loss may rise, at its limit it may not, beyond it it must fall (a control barrier function).
-    The multipliers of the constraints are the weights of their gradients.
+    b_k is ε_k, or a tenth of L_k⁰ where that is more. The multipliers of the constraints weigh their gradients.
 
     Parameters
     ----------
     primary : str
         The objective to improve.
     epsilon : float, mapping of name to float, or sequence of float
-        ε: how much each other loss may rise, in units of that loss. 0 is taken as a thousandth of its reference.
+        ε: how much each other loss may rise, in units of that loss.
     reference : mapping of name to float, optional
         L⁰ by name; what is left out is taken from the first step.
     rate : float
@@ -110,7 +110,7 @@ class ConstrainedDescent(Solver):
         norms = np.sqrt(step.gramian.diagonal()[rows])
         # In unit gradients; a primary gradient of zero leaves nothing to do but to satisfy the constraints.
         start = cosines[rows.index(primary)][others] if primary in rows else np.zeros(len(others))
-        slack = np.maximum(epsilon, 1e-3 * np.abs(self._reference))
+        slack = np.maximum(epsilon, 0.1 * np.abs(self._reference))
         excess = step.losses - self._reference - epsilon
         relative = np.clip(np.divide(excess, slack, out=np.sign(excess), where=slack > 0.0), -1.0, 1.0)[rows][others]
         inner = cosines[np.ix_(others, others)] + self._SLACK * np.eye(len(others))

@@ -65,7 +65,7 @@ class UPGrad(_Preferred):
         cosines, norms, rows = correlations(step.gramian)
         if not rows:
             return preference, 0.0
-        multipliers = nonnegative_qp(cosines, cosines)
+        multipliers = _helpers(cosines)
         sizes = preference[rows] * norms
         inner = preference[rows] + sizes @ multipliers / norms
         gaps = _gaps(multipliers, (multipliers + np.eye(len(rows))) @ cosines)
@@ -111,9 +111,37 @@ class DualProj(_Preferred):
         return spread(preference[rows] + size * multipliers[0] / norms, rows, len(preference)), gap
 
 
+def _helpers(cosines: Array) -> Array:
+    """Return, one row each, how much of the others every unit gradient needs to conflict with none.
+
+    No gradient needs help of its own kind, which leaves K − 1 unknowns: closed forms up to K = 3.
+    """
+    count = len(cosines)
+    if count == 1:
+        return np.zeros((1, 1))
+    if count == 2:
+        return np.array([[0.0, 1.0], [1.0, 0.0]]) * max(-cosines[0, 1], 0.0)
+    if count == 3:
+        (_, a, b), (_, _, c), _ = cosines.tolist()
+        if max(abs(a), abs(b), abs(c)) < 1.0 - 1e-3:  # nearer to parallel, the closed form cancels
+            (p, q), (r, s), (t, u) = _two_helpers(a, b, c), _two_helpers(a, c, b), _two_helpers(b, c, a)
+            return np.array([[0.0, p, q], [r, 0.0, s], [t, u, 0.0]])
+    return nonnegative_qp(cosines, cosines)
+
+
+def _two_helpers(p: float, q: float, r: float) -> tuple[float, float]:
+    """Minimise ½(x² + 2rxy + y²) + px + qy over x, y ≥ 0, for cosines p, q, r of three vectors."""
+    x, y = max(-p, 0.0), max(-q, 0.0)
+    if r * x + q >= 0.0:
+        return x, 0.0
+    if r * y + p >= 0.0:
+        return 0.0, y
+    rest = 1.0 - r * r
+    return max((q * r - p) / rest, 0.0), max((p * r - q) / rest, 0.0)
+
+
 def _gaps(multipliers: Array, slopes: Array) -> Array:
     """Of each row: complementarity |λᵀy| plus what y lacks to y ≥ 0, for multipliers of the solution's size."""
     violation = np.maximum(-slopes.min(axis=1), 0.0)
-    complementarity = np.abs(np.einsum("ik,ik->i", multipliers, slopes))
-    total: Array = complementarity + violation * (1.0 + multipliers.sum(axis=1))
+    total: Array = np.abs((multipliers * slopes).sum(axis=1)) + violation * (1.0 + multipliers.sum(axis=1))
     return total

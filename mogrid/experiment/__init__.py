@@ -1,0 +1,1 @@
+"""Experiments: runs at equal FLOPs in worker processes, and what their records say."""

@@ -1,0 +1,92 @@
+"""Many small robust least-squares problems at once: starts, left-out weightings and bootstrap draws of one form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Model", "minimise"]
+
+Floats = NDArray[np.float64]
+
+Model = Callable[[Floats], tuple[Floats, Floats]]
+"""θ (B, p) -> values (B, n) and their Jacobian (B, n, p)."""
+
+_STEPS = 150
+_GAIN = 1e-10
+_STUCK = 1e10
+
+
+def minimise(
+    model: Model,
+    start: Floats,
+    y: Floats,
+    *,
+    scale: float,
+    prior: Floats,
+    spread: Floats,
+    use: Floats | None = None,
+    huber: float = np.inf,
+) -> tuple[Floats, Floats]:
+    """Minimise Σ_i use_i ρ((f_i(θ) − y_i)/scale) + ½ ‖(θ − prior)/spread‖² by Levenberg-Marquardt, B problems at once.
+
+    ``scipy.optimize.least_squares`` solves one such problem in some milliseconds of interpreter time; a fit needs
+    thousands that differ in data only, and here each costs microseconds. A test holds the two against each other.
+
+    Parameters
+    ----------
+    model : Model
+    start : ndarray, shape (B, p)
+    y : ndarray, shape (n,) or (B, n)
+    scale : float
+        Size of a residual that means little: the noise.
+    prior, spread : ndarray, shapes (p,) or (B, p), and (p,)
+        Mean and standard deviation of a normal prior on each parameter.
+    use : ndarray, shape (n,) or (B, n), optional
+        Multiplicity of each residual, 0 to leave it out.
+    huber : float
+        ρ is quadratic up to so many scales and linear beyond.
+
+    Returns
+    -------
+    tuple of ndarray
+        θ (B, p) and the cost (B,).
+    """
+    use = np.ones(y.shape[-1]) if use is None else use
+
+    def cost(theta: Floats, values: Floats) -> Floats:
+        r = np.abs(values - y) / scale
+        rho = r**2 / 2 if np.isinf(huber) else np.where(r <= huber, r**2 / 2, huber * (r - huber / 2))
+        return np.asarray((use * rho).sum(axis=1) + (((theta - prior) / spread) ** 2).sum(axis=1) / 2)
+
+    theta = np.array(start, dtype=np.float64)
+    values, jacobian = model(theta)
+    best = cost(theta, values)
+    damping = np.full(len(theta), 1e-2)
+    live = np.ones(len(theta), dtype=bool)
+    for _ in range(_STEPS):
+        r = (values - y) / scale
+        # Reweighting makes the linear part of Huber's loss a quadratic with the same slope.
+        omega = use * (1.0 if np.isinf(huber) else np.minimum(1.0, huber / np.maximum(np.abs(r), 1e-300)))
+        slope = ((omega * r)[:, None, :] @ jacobian)[:, 0] / scale + (theta - prior) / spread**2
+        weighted = jacobian * (np.broadcast_to(omega, r.shape) / scale**2)[:, :, None]
+        curvature = jacobian.transpose(0, 2, 1) @ weighted
+        diagonal = np.arange(theta.shape[1])
+        curvature[:, diagonal, diagonal] += 1 / spread**2
+        curvature[:, diagonal, diagonal] *= 1 + damping[:, None]
+        trial = theta - np.linalg.solve(curvature, slope[:, :, None])[:, :, 0]
+        new_values, new_jacobian = model(trial)
+        new = cost(trial, new_values)
+        better = live & (new < best)
+        gained = np.where(better, best - new, 0.0)
+        theta[better], values[better], jacobian[better] = trial[better], new_values[better], new_jacobian[better]
+        live &= ~(better & (gained <= _GAIN * (1 + best)))
+        best = np.where(better, new, best)
+        damping = np.where(better, damping / 5, damping * 4)
+        live &= damping < _STUCK
+        damping = np.clip(damping, 1e-12, _STUCK)
+        if not live.any():
+            break
+    return theta, best
