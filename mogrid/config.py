@@ -61,7 +61,8 @@ class YamlFile:
             raise ConfigError(self._explain(error, settings)) from error
 
     def _explain(self, error: ValidationError, settings: type[BaseModel]) -> str:
-        first = error.errors()[0]
+        # A mistyped key is both unknown and missing: its line is where it stands, not where it should.
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         location = tuple(first["loc"])
         key = ".".join(str(part) for part in location)
         place = self.place(location)

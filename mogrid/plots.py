@@ -24,7 +24,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _GREY = "#8c8c8c"
 _INK = "#222222"
-_FAINT = "#c4ccd4"
+_FAINT = "#a9b8c6"
 _GRID = "#ebebeb"
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)))
 _DPI = 150
@@ -66,8 +66,8 @@ def plot_front(
 ) -> None:
     """Draw the runs' seed means in every pair of objectives, with 95 % intervals over seeds.
 
-    Strategies are labelled where they stand: dark where no other strategy's mean is at least as good in every objective,
-    grey where one is.
+    Strategies are labelled where they stand: dark where no other's mean is at least as good in every objective, grey
+    where one is.
 
     Parameters
     ----------
@@ -131,7 +131,12 @@ def plot_front(
         _frame(panel, means[:, [a, b]], shown, [row for row in (predicted, *_points(marked)) if row is not None], a, b)
     for panel in panels[len(pairs) :]:
         panel.set_axis_off()
-    note = ["Lower left is better.", "Bars: 95 % over seeds.", "Grey label: another strategy's", "mean is better in every objective."]
+    note = [
+        "Lower left is better.",
+        "Bars: 95 % over seeds.",
+        "Grey label: another strategy's",
+        "mean is better in every objective.",
+    ]
     if count == 3:
         key = panels[3]
         legend = key.legend(
@@ -146,12 +151,14 @@ def plot_front(
         )  # fmt: skip
     if title:
         figure.suptitle(title, fontsize=12, x=0.01, ha="left")
+    # Labels are placed in pixels, so the layout must have come to rest.
     figure.canvas.draw()
     figure.set_layout_engine("none")
     optimal = _non_dominated(means)
     colours = [_INK if best else _GREY for best in optimal]
     for panel, (a, b) in zip(panels, pairs, strict=False):
-        _label(panel, names, means[:, [a, b]], shown, colours)
+        rings = [np.asarray(point, dtype=np.float64)[[a, b]] for point in (marked or {}).values()]
+        _label(panel, names, means[:, [a, b]], np.nan_to_num(widths[:, [a, b]]), shown, colours, rings)
     _save(figure, path)
 
 
@@ -249,7 +256,7 @@ def _draw_predicted(panel: Any, points: Floats, *, line: bool) -> Any:
     ordered = points[np.lexsort(points.T[::-1])]
     return panel.plot(
         ordered[:, 0], ordered[:, 1], color=_FAINT, linewidth=1.5, linestyle="-" if line else "none",
-        marker="" if line else ".", markersize=4, markeredgewidth=0, zorder=1,
+        marker="" if line else ".", markersize=5.5, markeredgewidth=0, zorder=1,
     )[0]  # fmt: skip
 
 
@@ -269,9 +276,7 @@ def _non_dominated(values: Floats) -> NDArray[np.bool_]:
     return np.asarray(moocore.is_nondominated(values, keep_weakly=True), dtype=bool)
 
 
-def _label(
-    panel: Any, names: Sequence[str], points: Floats, styles: Sequence[Style], colours: Sequence[str]
-) -> None:
+def _label(panel: Any, names: Sequence[str], points: Floats, styles: Sequence[Style], colours: Sequence[str]) -> None:
     """Write each name beside its point where it hides no marker, no other name and stays inside the panel."""
     figure = panel.figure
     renderer = figure.canvas.get_renderer()
@@ -283,7 +288,12 @@ def _label(
         np.clip(place[:, 1], frame.y0 + 6 * scale, frame.y1 - 6 * scale),
     ])  # fmt: skip
     reach = np.array([style.size * scale / 2 for style in styles])
-    taken = [(x - r, y - r, x + r, y + r) for (x, y), r in zip(inside, reach, strict=True)]
+    taken = [(x - r, y - r, x + r, y + r, 20.0) for (x, y), r in zip(inside, reach, strict=True)]
+    for x, y in [panel.transData.transform(ring) for ring in rings]:
+        taken.append((x - 7 * scale, y - 7 * scale, x + 7 * scale, y + 7 * scale, 5.0))
+    ends = [panel.transData.transform(points + sign * bars) for sign in (-1, 1)]
+    for (x, y), (x0, y0), (x1, y1) in zip(place, *ends, strict=True):
+        taken += [(x0, y - scale, x1, y + scale, 4.0), (x - scale, y0, x + scale, y1, 4.0)]
     gaps = np.linalg.norm(inside[:, None] - inside[None], axis=2) + np.where(np.eye(len(inside)), np.inf, 0)
     for i in np.argsort(gaps.min(axis=1) if len(inside) > 1 else [0]):
         outside = bool(np.abs(inside[i] - place[i]).max() > 1)
@@ -295,14 +305,16 @@ def _label(
             )  # fmt: skip
         note = panel.annotate(
             text, inside[i], xycoords="figure pixels", fontsize=_SMALL, color=colours[i], va="center", ha="center",
-            annotation_clip=False, zorder=6,
+            annotation_clip=False, zorder=6, path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )  # fmt: skip
         box = note.get_window_extent(renderer)
         x, y = _free_spot(inside[i], reach[i], box.width, box.height, taken, frame, scale)
         note.set_position((x, y))
         note.xyann = (x, y)
-        taken.append((x - box.width / 2, y - box.height / 2, x + box.width / 2, y + box.height / 2))
-        nearest = np.clip(inside[i], [taken[-1][0], taken[-1][1]], [taken[-1][2], taken[-1][3]])
+        corner = (x - box.width / 2, y - box.height / 2)
+        opposite = (x + box.width / 2, y + box.height / 2)
+        taken.append((*corner, *opposite, 20.0))
+        nearest = np.clip(inside[i], corner, opposite)
         if np.linalg.norm(nearest - inside[i]) > reach[i] + 7 * scale:
             panel.annotate(
                 "", inside[i], nearest, xycoords="figure pixels", textcoords="figure pixels",
@@ -321,11 +333,14 @@ def _free_spot(
     reach: float,
     width: float,
     height: float,
-    taken: Sequence[tuple[float, float, float, float]],
+    taken: Sequence[tuple[float, float, float, float, float]],
     frame: Any,
     scale: float,
 ) -> tuple[float, float]:
-    """Return the centre of a box near a point that covers as little as possible of what is taken, in pixels."""
+    """Return the centre of a box near a point that covers as little as possible of what is taken, in pixels.
+
+    Taken are boxes (x0, y0, x1, y1) with the price of covering a square pixel of each.
+    """
     best, least = (float(point[0]), float(point[1])), np.inf
     for gap in (3, 9, 18, 30, 44, 60, 80):
         for angle in np.linspace(0, 2 * np.pi, 24, endpoint=False):
@@ -334,9 +349,13 @@ def _free_spot(
             y = point[1] + dy * (reach + gap * scale) + np.sign(np.round(dy, 6)) * height / 2
             x0, y0, x1, y1 = x - width / 2, y - height / 2, x + width / 2, y + height / 2
             cost = 0.02 * gap * scale * height
-            for u0, v0, u1, v1 in taken:
-                cost += 20 * max(0.0, min(x1, u1) - max(x0, u0) + scale) * max(0.0, min(y1, v1) - max(y0, v0) + scale)
-            beyond = max(0.0, frame.x0 - x0) + max(0.0, x1 - frame.x1) + max(0.0, frame.y0 - y0) + max(0.0, y1 - frame.y1)
+            for u0, v0, u1, v1, price in taken:
+                cost += (
+                    price * max(0.0, min(x1, u1) - max(x0, u0) + scale) * max(0.0, min(y1, v1) - max(y0, v0) + scale)
+                )
+            beyond = (
+                max(0.0, frame.x0 - x0) + max(0.0, x1 - frame.x1) + max(0.0, frame.y0 - y0) + max(0.0, y1 - frame.y1)
+            )
             cost += 20 * beyond * height
             if cost < least - 1e-9:
                 best, least = (float(x), float(y)), cost

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 
 from mogrid.attacks.training import perturbed_pairs
 from mogrid.attacks.typos import TRAIN_TYPOS
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from torch import nn
 
-__all__ = ["Interrupted", "build_losses", "objective_costs", "training_datasets", "train"]
+__all__ = ["Interrupted", "build_losses", "objective_costs", "train", "training_datasets"]
 
 LEDGER = "ledger.json"
 _PROBE_BATCHES = 16
@@ -113,7 +113,11 @@ def _trainer(
     arguments: ParetoTrainingArguments,
 ) -> ParetoTrainer:
     losses = build_losses(model, settings)
-    return ParetoTrainer(model=model, args=arguments, train_dataset=datasets, loss=losses, solver=solver)
+    trainer = ParetoTrainer(model=model, args=arguments, train_dataset=datasets, loss=losses, solver=solver)
+    # The run's record is written by us: no prints between progress bars, no model card in every checkpoint.
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(trainer.model_card_callback_class)
+    return trainer
 
 
 def objective_costs(

@@ -14,6 +14,9 @@ __all__ = ["FORMS", "Design", "Form"]
 
 Floats = NDArray[np.float64]
 
+_LENGTH = 0.4
+"""Prior spread of what an e-fold longer training is worth, in ranges of the sweep."""
+
 
 @dataclass(frozen=True)
 class Design:
@@ -24,9 +27,9 @@ class Design:
     weights : ndarray, shape (n, K)
     own : int
         The objective whose loss it is.
-    length : ndarray, shape (n,)
-        Log of how much longer the run trained than one with all objectives, where the own objective was trained; 0
-        where its weight is 0.
+    length : ndarray, shape (n, K)
+        w_j log T, with T how much longer the run trained than one of all objectives. A corner trains so much longer
+        that every objective may profit, by its kinship with the one that is trained: each j has a coefficient.
     floor : float
         Added to shares before their logarithm is taken; 0 where no weight is 0.
     """
@@ -79,11 +82,12 @@ class Quadratic(_Linear):
     """Scheffé's polynomial for mixtures: smooth, any curvature, no steepness at the corners."""
 
     name = "quadratic"
-    equation = "Σ_j b_j w_j + Σ_i<j b_ij w_i w_j + b log T"
+    equation = "Σ_j b_j w_j + Σ_i<j b_ij w_i w_j + Σ_j d_j w_j log T"
 
     def prior(self, count: int) -> tuple[Floats, Floats]:
         pairs = count * (count - 1) // 2
-        return np.r_[np.full(count, 0.5), np.zeros(pairs + 1)], np.r_[np.full(count, 2.0), np.full(pairs, 2.0), 1.0]
+        spread = np.r_[np.full(count + pairs, 2.0), np.full(count, _LENGTH)]
+        return np.r_[np.full(count, 0.5), np.zeros(pairs + count)], spread
 
     def features(self, design: Design) -> Floats:
         w = design.weights
@@ -95,10 +99,10 @@ class LogShare(_Linear):
     """Linear in the logarithms of the shares: steep at the corners, every objective with its own effect."""
 
     name = "log share"
-    equation = "c + Σ_j b_j log(w_j + floor) + b log T"
+    equation = "c + Σ_j b_j log(w_j + floor) + Σ_j d_j w_j log T"
 
     def prior(self, count: int) -> tuple[Floats, Floats]:
-        return np.r_[0.5, np.zeros(count + 1)], np.r_[2.0, np.full(count, 0.5), 1.0]
+        return np.r_[0.5, np.zeros(2 * count)], np.r_[2.0, np.full(count, 0.5), np.full(count, _LENGTH)]
 
     def features(self, design: Design) -> Floats:
         shares = np.log(np.maximum(design.weights + design.floor, 1e-6))
@@ -112,28 +116,30 @@ class Exponential(Form):
     """
 
     name = "mixing law"
-    equation = "c + exp(Σ_j t_j w_j + b log T)"
+    equation = "c + exp(Σ_j t_j w_j) + Σ_j d_j w_j log T"
 
     def prior(self, count: int) -> tuple[Floats, Floats]:
-        return np.r_[-0.2, np.full(count, -1.0), -0.3], np.r_[1.0, np.full(count, 2.5), 1.0]
+        mean = np.r_[-0.2, np.full(count, -1.0), np.zeros(count)]
+        return mean, np.r_[1.0, np.full(count, 2.5), np.full(count, _LENGTH)]
 
     def values(self, theta: Floats, design: Design) -> tuple[Floats, Floats]:
-        x = np.column_stack([design.weights, design.length])
         # Capped where a step of the search strays: e⁸ times the range of a sweep is no loss.
-        e = np.exp(np.clip(theta[:, 1:] @ x.T, -30, 8))
-        jacobian = np.concatenate([np.ones((*e.shape, 1)), e[:, :, None] * x[None]], axis=2)
-        return theta[:, :1] + e, jacobian
+        count = design.weights.shape[1]
+        e = np.exp(np.clip(theta[:, 1 : 1 + count] @ design.weights.T, -30, 8))
+        length = np.broadcast_to(design.length, (*e.shape, count))
+        jacobian = np.concatenate([np.ones((*e.shape, 1)), e[:, :, None] * design.weights[None], length], axis=2)
+        return theta[:, :1] + e + theta[:, -count:] @ design.length.T, jacobian
 
     def starts(self, design: Design, y: Floats) -> Floats:
         count = design.weights.shape[1]
         rows = []
-        for own, other, length in product((-8.0, -4.0, -2.0, -0.5), (-2.0, 0.0, 2.0), (0.0, -0.7)):
+        for own, other in product((-8.0, -4.0, -2.0, -0.5), (-2.0, 0.0, 2.0)):
             # Own slope and one other; the rest follow from the data once near.
             slopes = np.zeros(count)
             slopes[design.own] = own
             slopes[(design.own + 1) % count] = other
-            c, k = _solve(np.exp(design.weights @ slopes + length * design.length), y)
-            rows.append(np.r_[c, slopes + np.log(k), length])
+            c, k, d = _solve(np.exp(design.weights @ slopes), design.length, y)
+            rows.append(np.r_[c, slopes + np.log(k), d])
         return np.array(rows)
 
 
@@ -145,11 +151,11 @@ class EffectiveShare(Form):
     """
 
     name = "effective share"
-    equation = "c + A (w_k + Σ_j≠k τ_j w_j)^(-a) T^b"
+    equation = "c + A (w_k + Σ_j≠k τ_j w_j)^(-a) + Σ_j d_j w_j log T"
 
     def prior(self, count: int) -> tuple[Floats, Floats]:
-        mean = np.r_[-0.3, -1.0, np.log(0.5), np.full(count - 1, np.log(0.1)), -0.3]
-        return mean, np.r_[0.7, 1.5, 0.8, np.full(count - 1, 1.5), 1.0]
+        mean = np.r_[-0.3, -1.0, np.log(0.5), np.full(count - 1, np.log(0.1)), np.zeros(count)]
+        return mean, np.r_[0.7, 1.5, 0.8, np.full(count - 1, 1.5), np.full(count, _LENGTH)]
 
     def values(self, theta: Floats, design: Design) -> tuple[Floats, Floats]:
         count = design.weights.shape[1]
@@ -158,31 +164,31 @@ class EffectiveShare(Form):
         transfer = np.exp(np.clip(theta[:, 3 : 2 + count], -12, 4))
         share = design.weights[:, design.own] + transfer @ design.weights[:, others].T
         log_share = np.log(np.maximum(share, 1e-12))
-        length = np.broadcast_to(design.length, share.shape)
-        e = np.exp(np.clip(theta[:, 1:2] - exponent * log_share + theta[:, -1:] * length, -30, 8))
+        length = np.broadcast_to(design.length, (*share.shape, count))
+        e = np.exp(np.clip(theta[:, 1:2] - exponent * log_share, -30, 8))
         pull = -e * exponent / np.maximum(share, 1e-12)
         moved = pull[:, :, None] * transfer[:, None, :] * design.weights[:, others][None]
         columns = [np.ones_like(e), e, -e * exponent * log_share]
-        jacobian = np.concatenate([np.stack(columns, axis=2), moved, (e * length)[:, :, None]], axis=2)
-        return theta[:, :1] + e, jacobian
+        jacobian = np.concatenate([np.stack(columns, axis=2), moved, length], axis=2)
+        return theta[:, :1] + e + theta[:, -count:] @ design.length.T, jacobian
 
     def starts(self, design: Design, y: Floats) -> Floats:
         count = design.weights.shape[1]
         own = design.weights[:, design.own]
         rows = []
-        for exponent, transfer, length in product((0.15, 0.5, 1.5), (0.01, 0.06, 0.3), (0.0, -0.7)):
-            share = own + transfer * (1 - own)
-            c, k = _solve(share**-exponent * np.exp(length * design.length), y)
-            rows.append(np.r_[c, np.log([k, exponent]), np.full(count - 1, np.log(transfer)), length])
+        for exponent, transfer in product((0.15, 0.5, 1.5), (0.003, 0.02, 0.1, 0.4)):
+            c, k, d = _solve((own + transfer * (1 - own)) ** -exponent, design.length, y)
+            rows.append(np.r_[c, np.log([k, exponent]), np.full(count - 1, np.log(transfer)), d])
         return np.array(rows)
 
 
-def _solve(feature: Floats, y: Floats) -> tuple[float, float]:
-    """Return c and k > 0 of the least-squares fit y ≈ c + k · feature."""
-    centred = feature - feature.mean()
-    k = float(centred @ y / max(float(centred @ centred), 1e-12))
-    k = min(max(k, 1e-3), 1e3)
-    return float(y.mean() - k * feature.mean()), k
+def _solve(feature: Floats, length: Floats, y: Floats) -> tuple[float, float, Floats]:
+    """Return c, k > 0 and d of the least-squares fit y ≈ c + k · feature + length · d, with the prior's ridge on d."""
+    count = length.shape[1]
+    columns = np.column_stack([np.ones_like(feature), feature, length])
+    ridge = np.hstack([np.zeros((count, 2)), np.eye(count) * 0.03 / _LENGTH])
+    c, k, *d = np.linalg.lstsq(np.vstack([columns, ridge]), np.r_[y, np.zeros(count)], rcond=1e-9)[0]
+    return float(c), min(max(float(k), 1e-3), 1e3), np.asarray(d)
 
 
 FORMS: tuple[Form, ...] = (Quadratic(), LogShare(), Exponential(), EffectiveShare())

@@ -170,10 +170,10 @@ def fit_surrogate(
 
 
 def _design(weights: Floats, own: int, costs: Floats | None, floor: float) -> Design:
-    length = np.zeros(len(weights))
+    length = np.zeros_like(weights)
     if costs is not None:
         active = weights > 0
-        length = np.where(active[:, own], np.log(costs.sum() / (active * costs).sum(axis=1)), 0.0)
+        length = weights * np.log(costs.sum() / (active * costs).sum(axis=1))[:, None]
     return Design(weights, own, length, floor)
 
 

@@ -172,4 +172,4 @@ class _Ball:
                 high = middle
             if high - low < 1e-15 * (1.0 + abs(middle)):
                 break
-        return w * (self.radius / max(self.length(w), 1e-300))
+        return w * (self.radius / max(self.length(w), self.radius / _HUGE))
