@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mogrid.frontier._labels import place_labels
 from mogrid.frontier.points import Front
 from mogrid.state import write_bytes
 
@@ -28,7 +29,7 @@ _FAINT = "#a9b8c6"
 _GRID = "#ebebeb"
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)))
 _DPI = 150
-_SMALL = 8.5
+_RINGS = ((COLOURS[6], 14.0), (COLOURS[3], 11.0), (COLOURS[4], 17.0))
 
 
 @dataclass(frozen=True)
@@ -96,69 +97,38 @@ def plot_front(
     shown = [styles.get(name, Style(_GREY)) for name in names]
     markers = _markers(shown)
     handles: dict[str, Any] = {}
+    rings = {name: np.asarray(point, dtype=np.float64) for name, point in (marked or {}).items()}
     for panel, (a, b) in zip(panels, pairs, strict=False):
         if predicted is not None and len(predicted):
             handles["predicted front"] = _draw_predicted(panel, np.asarray(predicted)[:, [a, b]], line=count == 2)
         for i, style in enumerate(shown):
-            bars = np.where(np.isnan(widths[i]), 0.0, widths[i])
-            drawn = panel.errorbar(
-                means[i, a],
-                means[i, b],
-                xerr=bars[a] or None,
-                yerr=bars[b] or None,
-                marker=markers[i],
-                markersize=style.size,
-                color=style.colour,
-                markerfacecolor=style.colour if style.filled else "white",
-                markeredgecolor="white" if style.filled else style.colour,
-                markeredgewidth=0.7 if style.filled else 1.3,
-                linestyle="none",
-                elinewidth=0.9,
-                zorder=3 + style.size / 100,
-            )
+            drawn = _draw_strategy(panel, means[i, [a, b]], widths[i, [a, b]], style, markers[i])
             if style.group:
                 handles.setdefault(style.group, drawn)
-        for name, point in (marked or {}).items():
-            x, y = point[a], point[b]
-            colour, size = _ring(list(marked or {}).index(name))
+        for (name, point), (colour, size) in zip(rings.items(), _RINGS, strict=False):
             handles[f"{name} (predicted)"] = panel.plot(
-                x, y, marker="o", markersize=size, markerfacecolor="none", markeredgecolor=colour, markeredgewidth=1.6,
-                linestyle="none", zorder=5,
+                point[a], point[b], marker="o", markersize=size, markerfacecolor="none", markeredgecolor=colour,
+                markeredgewidth=1.6, linestyle="none", zorder=5,
             )[0]  # fmt: skip
         panel.set_xlabel(axes[front.objectives[a]])
         panel.set_ylabel(axes[front.objectives[b]])
         _clean(panel)
-        _frame(panel, means[:, [a, b]], shown, [row for row in (predicted, *_points(marked)) if row is not None], a, b)
+        framed = [means[[style.framed for style in shown]], *([] if predicted is None else [predicted])]
+        _frame(panel, np.vstack([*framed, *rings.values()])[:, [a, b]])
     for panel in panels[len(pairs) :]:
         panel.set_axis_off()
-    note = [
-        "Lower left is better.",
-        "Bars: 95 % over seeds.",
-        "Grey label: another strategy's",
-        "mean is better in every objective.",
-    ]
-    if count == 3:
-        key = panels[3]
-        legend = key.legend(
-            handles=list(handles.values()), labels=list(handles), loc="upper left", frameon=False, fontsize=10,
-            labelspacing=0.7, title="\n".join(note), title_fontsize=9.5, alignment="left",
-        )  # fmt: skip
-        legend.get_title().set_color(_GREY)
-    else:
-        figure.legend(
-            handles=list(handles.values()), labels=list(handles), loc="outside lower center", frameon=False, fontsize=9,
-            ncols=min(3, max(len(handles), 1)), title=" ".join(note), title_fontsize=8.5,
-        )  # fmt: skip
+    _key(figure, panels[3] if count == 3 else None, handles)
     if title:
         figure.suptitle(title, fontsize=12, x=0.01, ha="left")
     # Labels are placed in pixels, so the layout must have come to rest.
     figure.canvas.draw()
     figure.set_layout_engine("none")
     optimal = _non_dominated(means)
-    colours = [_INK if best else _GREY for best in optimal]
+    colours = [(style.colour, _INK if best else _GREY) for style, best in zip(shown, optimal, strict=True)]
     for panel, (a, b) in zip(panels, pairs, strict=False):
-        rings = [np.asarray(point, dtype=np.float64)[[a, b]] for point in (marked or {}).values()]
-        _label(panel, names, means[:, [a, b]], np.nan_to_num(widths[:, [a, b]]), shown, colours, rings)
+        bars = np.nan_to_num(widths[:, [a, b]])
+        free = [point[[a, b]] for point in rings.values()]
+        place_labels(panel, names, means[:, [a, b]], bars, [style.size for style in shown], colours, free)
     _save(figure, path)
 
 
@@ -238,12 +208,34 @@ def _clean(panel: Any) -> None:
         panel.spines[side].set_visible(False)
 
 
-def _ring(index: int) -> tuple[str, float]:
-    return (COLOURS[6], 14.0) if index == 0 else (COLOURS[3], 11.0)
+def _key(figure: Any, panel: Any, handles: Mapping[str, Any]) -> None:
+    """Write the legend into an empty panel, or below the figure where there is none."""
+    note = (
+        "Lower left is better. Bars: 95 % over seeds.",
+        "Grey label: another strategy's mean is",
+        "as good or better in every objective.",
+    )
+    if panel is not None:
+        legend = panel.legend(
+            handles=list(handles.values()), labels=list(handles), loc="upper left", frameon=False, fontsize=10,
+            labelspacing=0.7, title="\n".join(note), title_fontsize=9.5, alignment="left",
+        )  # fmt: skip
+    else:
+        legend = figure.legend(
+            handles=list(handles.values()), labels=list(handles), loc="outside lower center", frameon=False, fontsize=9,
+            ncols=3, title=f"{note[0]}\n{note[1]} {note[2]}", title_fontsize=8.5,
+        )  # fmt: skip
+    legend.get_title().set_color(_GREY)
 
 
-def _points(marked: Mapping[str, Sequence[float]] | None) -> list[Floats]:
-    return [np.asarray(point, dtype=np.float64)[None] for point in (marked or {}).values()]
+def _draw_strategy(panel: Any, mean: Floats, width: Floats, style: Style, marker: str) -> Any:
+    bars = [None if np.isnan(half) or half == 0 else half for half in width]
+    return panel.errorbar(
+        mean[0], mean[1], xerr=bars[0], yerr=bars[1], marker=marker, markersize=style.size, color=style.colour,
+        markerfacecolor=style.colour if style.filled else "white",
+        markeredgecolor="white" if style.filled else style.colour, markeredgewidth=0.7 if style.filled else 1.3,
+        linestyle="none", elinewidth=0.9, zorder=3 + style.size / 100,
+    )  # fmt: skip
 
 
 def _markers(styles: Sequence[Style]) -> list[str]:
@@ -260,10 +252,10 @@ def _draw_predicted(panel: Any, points: Floats, *, line: bool) -> Any:
     )[0]  # fmt: skip
 
 
-def _frame(panel: Any, means: Floats, styles: Sequence[Style], others: Sequence[Floats], a: int, b: int) -> None:
-    """Set limits that hold all framed strategies and predictions, with room for labels."""
-    kept = means[[style.framed for style in styles]]
-    points = np.vstack([kept if len(kept) else means, *[np.asarray(other)[:, [a, b]] for other in others]])
+def _frame(panel: Any, points: Floats) -> None:
+    """Set limits that hold the points, with room for labels."""
+    if not len(points):
+        return
     low, high = points.min(axis=0), points.max(axis=0)
     span = np.where(high > low, high - low, np.maximum(np.abs(high), 1.0) * 0.1)
     panel.set_xlim(low[0] - 0.12 * span[0], high[0] + 0.14 * span[0])
@@ -274,92 +266,6 @@ def _non_dominated(values: Floats) -> NDArray[np.bool_]:
     import moocore
 
     return np.asarray(moocore.is_nondominated(values, keep_weakly=True), dtype=bool)
-
-
-def _label(panel: Any, names: Sequence[str], points: Floats, styles: Sequence[Style], colours: Sequence[str]) -> None:
-    """Write each name beside its point where it hides no marker, no other name and stays inside the panel."""
-    figure = panel.figure
-    renderer = figure.canvas.get_renderer()
-    scale = figure.dpi / 72
-    frame = panel.get_window_extent(renderer)
-    place = panel.transData.transform(points)
-    inside = np.column_stack([
-        np.clip(place[:, 0], frame.x0 + 6 * scale, frame.x1 - 6 * scale),
-        np.clip(place[:, 1], frame.y0 + 6 * scale, frame.y1 - 6 * scale),
-    ])  # fmt: skip
-    reach = np.array([style.size * scale / 2 for style in styles])
-    taken = [(x - r, y - r, x + r, y + r, 20.0) for (x, y), r in zip(inside, reach, strict=True)]
-    for x, y in [panel.transData.transform(ring) for ring in rings]:
-        taken.append((x - 7 * scale, y - 7 * scale, x + 7 * scale, y + 7 * scale, 5.0))
-    ends = [panel.transData.transform(points + sign * bars) for sign in (-1, 1)]
-    for (x, y), (x0, y0), (x1, y1) in zip(place, *ends, strict=True):
-        taken += [(x0, y - scale, x1, y + scale, 4.0), (x - scale, y0, x + scale, y1, 4.0)]
-    gaps = np.linalg.norm(inside[:, None] - inside[None], axis=2) + np.where(np.eye(len(inside)), np.inf, 0)
-    for i in np.argsort(gaps.min(axis=1) if len(inside) > 1 else [0]):
-        outside = bool(np.abs(inside[i] - place[i]).max() > 1)
-        text = f"{names[i]} ({points[i, 0]:.2f}, {points[i, 1]:.2f})" if outside else names[i]
-        if outside:
-            panel.plot(
-                *panel.transData.inverted().transform(inside[i]), marker=_arrow(place[i] - inside[i]), markersize=8,
-                color=styles[i].colour, linestyle="none", clip_on=False,
-            )  # fmt: skip
-        note = panel.annotate(
-            text, inside[i], xycoords="figure pixels", fontsize=_SMALL, color=colours[i], va="center", ha="center",
-            annotation_clip=False, zorder=6, path_effects=[withStroke(linewidth=2.5, foreground="white")],
-        )  # fmt: skip
-        box = note.get_window_extent(renderer)
-        x, y = _free_spot(inside[i], reach[i], box.width, box.height, taken, frame, scale)
-        note.set_position((x, y))
-        note.xyann = (x, y)
-        corner = (x - box.width / 2, y - box.height / 2)
-        opposite = (x + box.width / 2, y + box.height / 2)
-        taken.append((*corner, *opposite, 20.0))
-        nearest = np.clip(inside[i], corner, opposite)
-        if np.linalg.norm(nearest - inside[i]) > reach[i] + 7 * scale:
-            panel.annotate(
-                "", inside[i], nearest, xycoords="figure pixels", textcoords="figure pixels",
-                arrowprops={"arrowstyle": "-", "color": _GREY, "linewidth": 0.6, "shrinkB": 3, "shrinkA": 0},
-            )  # fmt: skip
-
-
-def _arrow(direction: Floats) -> str:
-    if abs(direction[0]) > abs(direction[1]):
-        return ">" if direction[0] > 0 else "<"
-    return "^" if direction[1] > 0 else "v"
-
-
-def _free_spot(
-    point: Floats,
-    reach: float,
-    width: float,
-    height: float,
-    taken: Sequence[tuple[float, float, float, float, float]],
-    frame: Any,
-    scale: float,
-) -> tuple[float, float]:
-    """Return the centre of a box near a point that covers as little as possible of what is taken, in pixels.
-
-    Taken are boxes (x0, y0, x1, y1) with the price of covering a square pixel of each.
-    """
-    best, least = (float(point[0]), float(point[1])), np.inf
-    for gap in (3, 9, 18, 30, 44, 60, 80):
-        for angle in np.linspace(0, 2 * np.pi, 24, endpoint=False):
-            dx, dy = np.cos(angle), np.sin(angle)
-            x = point[0] + dx * (reach + gap * scale) + np.sign(np.round(dx, 6)) * width / 2 * min(1, 2 * abs(dx))
-            y = point[1] + dy * (reach + gap * scale) + np.sign(np.round(dy, 6)) * height / 2
-            x0, y0, x1, y1 = x - width / 2, y - height / 2, x + width / 2, y + height / 2
-            cost = 0.02 * gap * scale * height
-            for u0, v0, u1, v1, price in taken:
-                cost += (
-                    price * max(0.0, min(x1, u1) - max(x0, u0) + scale) * max(0.0, min(y1, v1) - max(y0, v0) + scale)
-                )
-            beyond = (
-                max(0.0, frame.x0 - x0) + max(0.0, x1 - frame.x1) + max(0.0, frame.y0 - y0) + max(0.0, y1 - frame.y1)
-            )
-            cost += 20 * beyond * height
-            if cost < least - 1e-9:
-                best, least = (float(x), float(y)), cost
-    return best
 
 
 def _smooth(values: Floats, window: int) -> Floats:

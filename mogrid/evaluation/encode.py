@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["check_finite", "encode", "input_module", "prompt_of", "reading"]
 
 Kind = Literal["query", "document"]
+Preprocess = Callable[..., Mapping[str, Any]]
 
 _CHUNK = 512
 """Texts tokenised at once: enough that sorting them by token count leaves next to no padding."""
@@ -25,7 +26,12 @@ _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 
 
 def encode(
-    model: SentenceTransformer, texts: Sequence[str], kind: Kind, *, batch_tokens: int | None = None
+    model: SentenceTransformer,
+    texts: Sequence[str],
+    kind: Kind,
+    *,
+    batch_tokens: int | None = None,
+    preprocess: Preprocess | None = None,
 ) -> NDArray[np.float32]:
     """Encode texts with the tower, prompt and maximum length that the model has for their kind.
 
@@ -42,6 +48,8 @@ def encode(
     kind : "query" or "document"
     batch_tokens : int, optional
         Padded tokens a batch; by default 4,096 on a CPU and 65,536 elsewhere.
+    preprocess : callable, optional
+        In place of ``model.preprocess``: one that remembers what it tokenised, say. It must give the same features.
 
     Returns
     -------
@@ -67,7 +75,7 @@ def encode(
     model.eval()
     try:
         if _takes_token_batches(model, kind):
-            embeddings = _encode_by_tokens(model, list(texts), kind, batch_tokens)
+            embeddings = _encode_by_tokens(model, list(texts), kind, batch_tokens, preprocess or model.preprocess)
         else:
             own = model.encode_query if kind == "query" else model.encode_document
             embeddings = own(list(texts), batch_size=64, show_progress_bar=False, convert_to_numpy=True)
@@ -134,7 +142,7 @@ def _takes_token_batches(model: SentenceTransformer, kind: Kind) -> bool:
 
 
 def _encode_by_tokens(
-    model: SentenceTransformer, texts: list[str], kind: Kind, batch_tokens: int
+    model: SentenceTransformer, texts: list[str], kind: Kind, batch_tokens: int, preprocess: Preprocess
 ) -> NDArray[np.float32]:
     import torch
 
@@ -144,7 +152,7 @@ def _encode_by_tokens(
     with torch.inference_mode():
         for start in range(0, len(order), _CHUNK):
             chunk = order[start : start + _CHUNK]
-            features = model.preprocess([texts[i] for i in chunk], task=kind)
+            features = preprocess([texts[i] for i in chunk], task=kind)
             for rows, batch in _batches(features, batch_tokens):
                 on_device = {k: v.to(model.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
                 vectors = model(on_device, task=kind)["sentence_embedding"].float().cpu().numpy()
@@ -155,7 +163,7 @@ def _encode_by_tokens(
     return result
 
 
-def _batches(features: dict[str, Any], batch_tokens: int) -> Iterator[tuple[NDArray[np.intp], dict[str, Any]]]:
+def _batches(features: Mapping[str, Any], batch_tokens: int) -> Iterator[tuple[NDArray[np.intp], dict[str, Any]]]:
     """Cut one chunk's padded features into batches of similar length, longest first (memory peaks at once)."""
     import torch
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mogrid.data.domain import Domain, Role
 from mogrid.errors import DataError, RoleError
-from mogrid.evaluation.encode import encode, reading
+from mogrid.evaluation.encode import Preprocess, encode, reading
 from mogrid.evaluation.errors import EvaluationError
 from mogrid.evaluation.measures import Qrels
 
@@ -67,10 +67,12 @@ class EncodedSplit:
                 raise EvaluationError(f"{self.domain}: ids of {name} occur more than once")
 
 
-def encode_split(model: SentenceTransformer, domain: Domain, role: Role) -> EncodedSplit:
-    """Encode the judged queries of a split, and the corpus."""
+def encode_split(
+    model: SentenceTransformer, domain: Domain, role: Role, *, preprocess: Preprocess | None = None
+) -> EncodedSplit:
+    """Encode the judged queries of a split, and the corpus (through `preprocess`, see `encode`)."""
     queries, qrels = judged_queries(domain, role)
-    documents = encode(model, list(domain.corpus.values()), "document")
+    documents = encode(model, list(domain.corpus.values()), "document", preprocess=preprocess)
     return EncodedSplit(
         domain=domain.name,
         role=str(role),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,8 @@ def measure_model(
     """
     evaluation = settings.evaluation
     source = collection.source
-    select = encode_split(model, source, Role.SELECT)
+    tokens = _remembering(model)
+    select = encode_split(model, source, Role.SELECT, preprocess=tokens)
     record.temperature = calibrate(select, negatives=evaluation.negatives, redraws=evaluation.redraws)
     options: dict[str, Any] = {
         "temperature": record.temperature,
@@ -50,11 +52,13 @@ def measure_model(
     }
     results = evaluate_domain(model, source, Role.SELECT, conditions={TYPOS: SELECT_TYPOS}, encoded=select, **options)
     for domain in collection.ood_with(Role.SELECT):
-        results += evaluate_domain(model, domain, Role.SELECT, **options)
+        encoded = encode_split(model, domain, Role.SELECT, preprocess=tokens)
+        results += evaluate_domain(model, domain, Role.SELECT, encoded=encoded, **options)
     test = _same_corpus(model, source, select)
     results += evaluate_domain(model, source, Role.TEST, conditions={TYPOS: TEST_TYPOS}, encoded=test, **options)
     for domain in collection.ood_with(Role.TEST):
-        results += evaluate_domain(model, domain, Role.TEST, **options)
+        encoded = encode_split(model, domain, Role.TEST, preprocess=tokens)
+        results += evaluate_domain(model, domain, Role.TEST, encoded=encoded, **options)
     record.results = [result.to_json() for result in results]
     flips = EmbeddingNeighbourFlips(flips=evaluation.attack_flips)
     try:
@@ -82,3 +86,26 @@ def _same_corpus(model: SentenceTransformer, domain: Domain, encoded: EncodedSpl
         queries=encode(model, list(queries.values()), "query"),
         qrels=qrels,
     )
+
+
+_TOKENS: dict[Any, Any] = {}
+
+
+def _remembering(model: SentenceTransformer) -> Callable[..., Any]:
+    """Return the model's ``preprocess``, remembering corpora between the runs of a worker.
+
+    Tokenising a corpus takes as long as encoding it with a small model, and all from-scratch runs of an experiment
+    share one vocabulary.
+    """
+    backend = getattr(model.tokenizer, "backend_tokenizer", None)
+    vocabulary = None if backend is None else hash(backend.to_str())
+
+    def preprocess(texts: list[str], task: str) -> Any:
+        if vocabulary is None:
+            return model.preprocess(texts, task=task)
+        key = (vocabulary, model.max_seq_length, task, tuple(texts))
+        if key not in _TOKENS:
+            _TOKENS[key] = dict(model.preprocess(texts, task=task))
+        return _TOKENS[key]
+
+    return preprocess

@@ -187,9 +187,6 @@ class Solver(ABC):
         else:
             setattr(self, f"_{key}", tuple(value) if isinstance(value, list) else value)
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
-
     # -- checks of a step ------------------------------------------------------------------------------------------
 
     def _checked(self, statistics: StepStatistics) -> Step:
@@ -211,6 +208,12 @@ class Solver(ABC):
                 half = self._array(statistics, "half_gramian", 2)
             if not np.isfinite(gramian).all() or not np.isfinite(half).all():
                 raise NonFiniteGradientError(_non_finite_rows(objectives, gramian, half), statistics.step)
+        for key in self._state:
+            value = getattr(self, f"_{key}")
+            if isinstance(value, np.ndarray) and value.shape[-1] != len(objectives):
+                raise SolverError(
+                    f"{self.name}: its state is of {value.shape[-1]} objectives, the step has {len(objectives)}"
+                )
         return Step(objectives, losses, gramian, half, statistics.step)
 
     def _array(self, statistics: StepStatistics, field: str, dimensions: int) -> Array:

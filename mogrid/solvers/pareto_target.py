@@ -30,8 +30,8 @@ class ParetoTarget(Solver):
     ideal : mapping of name to float, or sequence of float, optional
         The point z that the ray starts from, 0 for names left out: the lowest value each loss can hope for.
     balance : float
-        κ: how much of a step goes into balance rather than descent. A step size η is stable up to η·κ·(largest
-        curvature) ≈ 1.
+        κ: how much of a step goes into balance rather than descent. Plain descent is stable up to a step size of about
+        1/(κ · largest curvature): lower it where the losses swing about the ray.
 
     Notes
     -----
@@ -49,7 +49,7 @@ class ParetoTarget(Solver):
     >>> from mogrid.solvers import ParetoTarget, StepStatistics
     >>> step = StepStatistics(("id", "ood"), losses=torch.tensor([1.0, 4.0]), gramian=torch.eye(2))
     >>> ParetoTarget({"id": 1.0, "ood": 1.0}).weights(step)  # "ood" lags behind
-    tensor([0., 1.], dtype=torch.float64)
+    tensor([0.2000, 0.8000], dtype=torch.float64)
     """
 
     name = "pareto_target"
@@ -57,7 +57,7 @@ class ParetoTarget(Solver):
     paper = "arXiv 2108.00597"
     needs_losses = True
 
-    def __init__(self, preference: PerObjective, ideal: PerObjective | None = None, balance: float = 1.0) -> None:
+    def __init__(self, preference: PerObjective, ideal: PerObjective | None = None, balance: float = 0.5) -> None:
         self._preference = per_objective(self.name, "preference", preference, above=0.0)
         self._ideal = per_objective(self.name, "ideal", {} if ideal is None else ideal)
         self.balance = number(self.name, "balance", balance, above=0.0)

@@ -79,6 +79,8 @@ class EMAGramian(_Wrapper):
 
     def __init__(self, solver: Solver, beta: float = 0.9) -> None:
         super().__init__(solver)
+        if isinstance(solver, EveryN):
+            raise SolverError(f"{self.name}: put {EveryN.name!r} around {self.name!r}, not inside it")
         if solver.needs != "gramian":
             raise SolverError(f"{self.name}: solver must need the Gramian, {solver.name!r} needs {solver.needs}")
         self.beta = number(self.name, "beta", beta, at_least=0.0, below=1.0)
@@ -151,7 +153,5 @@ class EveryN(_Wrapper):
     def _solve(self, step: Step) -> tuple[Array, float]:
         if self._last is None or self._count % self.n == 0:
             self._last, self._gap = self.solver._solve(step)
-        elif len(self._last) != len(step.objectives):
-            raise SolverError(f"{self.name}: {len(step.objectives)} objectives, the last solve had {len(self._last)}")
         self._count += 1
         return self._last.copy(), self._gap

@@ -138,6 +138,19 @@ def test_stop_and_resume_gives_the_same_bits(name: str, count: int) -> None:
     assert_same_state(whole.state_dict(), resumed.state_dict())
 
 
+@pytest.mark.parametrize("name", [name for name in ALL if available()[name]._state])
+def test_state_of_other_objectives_is_refused(name: str) -> None:
+    solver = make(name, NAMES[:3])
+    if not any(isinstance(getattr(solver, f"_{key}"), torch.Generator) for key in solver._state):
+        advance(solver, case("random", 3, 0).statistics())
+        state = solver.state_dict()
+        fresh = make(name, NAMES[:2])
+        fresh.load_state_dict(state)
+        with pytest.raises(SolverError, match="state is of 3 objectives, the step has 2"):
+            for seed in range(3):
+                advance(fresh, case("random", 2, seed).statistics())
+
+
 @each_solver
 def test_state_of_another_solver_is_refused(name: str) -> None:
     solver = make(name, NAMES[:2])

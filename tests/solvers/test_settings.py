@@ -48,6 +48,10 @@ WRONG: list[tuple[Any, str]] = [
     ({"name": "every_n", "solver": "mgdaa"}, "unknown solver 'mgdaa'; did you mean 'mgda'?"),
     ({"name": "every_n", "solver": 3}, "every_n: solver must be a Solver, got 3"),
     ({"name": "every_n", "solver": "moco"}, "every_n: 'moco' tracks gradients, so it needs those of each step"),
+    (
+        {"name": "ema", "solver": {"name": "every_n", "solver": "mgda"}},
+        "ema: put 'every_n' around 'ema', not inside it",
+    ),
     ({"name": "ema", "solver": "famo"}, "ema: solver must need the Gramian, 'famo' needs losses"),
     ({"name": "pareto_mtl", "vectors": [[1, 0]], "sector": 0}, "pareto_mtl: vectors must be a list of at least two"),
     ({"name": "pareto_mtl", "vectors": [[1, 0], [0, 1]], "sector": 2}, "pareto_mtl: sector must be below 2"),

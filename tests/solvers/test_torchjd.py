@@ -62,7 +62,8 @@ class Adapter:
 
 @pytest.mark.parametrize(("solver", "expected"), EXAMPLES, ids=[s.name for s, _ in EXAMPLES])
 def test_documented_examples(solver: Solver, expected: list[float]) -> None:
-    assert_close(Adapter(lambda: solver)(DOCUMENTED), torch.tensor(expected), rtol=0, atol=2e-4)
+    """To three digits: TorchJD's regularisation of 1e-4 shows in the fourth."""
+    assert_close(Adapter(lambda: solver)(DOCUMENTED), torch.tensor(expected), rtol=0, atol=2e-3)
 
 
 METHODS: dict[str, Callable[[], Solver]] = {
