@@ -249,7 +249,8 @@ def draw(record: dict[str, Any], path: Path) -> None:
             other = [rows[str(k)]["torchjd_us"] for k in ks]
             axis.plot(ks, other, "--s", color=orange, lw=2)
             axis.annotate("TorchJD", (ks[0], other[0]), xytext=(0, 10), textcoords="offset points", color=orange)
-        axis.yaxis.set_major_locator(LogLocator(base=10, numticks=8))
+        axis.yaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 3.0)))
+        axis.yaxis.set_major_formatter("{x:,.0f}")
         axis.set_title(f"{LABELS[method]}: time per call", pad=12)
     axis = axes.flat[6]
     markers = "osD^vPX"

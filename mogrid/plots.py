@@ -217,12 +217,12 @@ def _key(figure: Any, panel: Any, handles: Mapping[str, Any]) -> None:
     )
     if panel is not None:
         legend = panel.legend(
-            handles=list(handles.values()), labels=list(handles), loc="upper left", frameon=False, fontsize=10,
+            list(handles.values()), list(handles), loc="upper left", frameon=False, fontsize=10,
             labelspacing=0.7, title="\n".join(note), title_fontsize=9.5, alignment="left",
         )  # fmt: skip
     else:
         legend = figure.legend(
-            handles=list(handles.values()), labels=list(handles), loc="outside lower center", frameon=False, fontsize=9,
+            list(handles.values()), list(handles), loc="outside lower center", frameon=False, fontsize=9,
             ncols=3, title=f"{note[0]}\n{note[1]} {note[2]}", title_fontsize=8.5,
         )  # fmt: skip
     legend.get_title().set_color(_GREY)

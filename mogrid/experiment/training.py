@@ -105,6 +105,13 @@ def _arguments(folder: Path, settings: ExperimentSettings, steps: int, seed: int
     )
 
 
+class _QuietTrainer(ParetoTrainer):
+    """The run's record is written by us: no examples for a model card are computed, nothing is printed."""
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        pass
+
+
 def _trainer(
     model: SentenceTransformer,
     datasets: Mapping[str, Dataset],
@@ -113,10 +120,8 @@ def _trainer(
     arguments: ParetoTrainingArguments,
 ) -> ParetoTrainer:
     losses = build_losses(model, settings)
-    trainer = ParetoTrainer(model=model, args=arguments, train_dataset=datasets, loss=losses, solver=solver)
-    # The run's record is written by us: no prints between progress bars, no model card in every checkpoint.
+    trainer = _QuietTrainer(model=model, args=arguments, train_dataset=datasets, loss=losses, solver=solver)
     trainer.remove_callback(PrinterCallback)
-    trainer.remove_callback(trainer.model_card_callback_class)
     return trainer
 
 

@@ -133,11 +133,12 @@ class Exponential(Form):
     def starts(self, design: Design, y: Floats) -> Floats:
         count = design.weights.shape[1]
         rows = []
-        for own, other in product((-8.0, -4.0, -2.0, -0.5), (-2.0, 0.0, 2.0)):
+        others = [j for j in range(count) if j != design.own]
+        for own, slope, j in product((-8.0, -4.0, -2.0, -0.5), (-2.0, 0.0, 2.0), others):
             # Own slope and one other; the rest follow from the data once near.
             slopes = np.zeros(count)
             slopes[design.own] = own
-            slopes[(design.own + 1) % count] = other
+            slopes[j] = slope
             c, k, d = _solve(np.exp(design.weights @ slopes), design.length, y)
             rows.append(np.r_[c, slopes + np.log(k), d])
         return np.array(rows)

@@ -67,7 +67,7 @@ class Front:
 
     def means(self) -> tuple[tuple[str, ...], Floats, Floats]:
         """Return (strategies, means (s, K), half-widths of 95 % t-intervals over seeds (s, K); NaN for one seed)."""
-        from scipy.stats import t
+        from scipy.special import stdtrit
 
         names = tuple(dict.fromkeys(self.labels))
         means, widths = (
@@ -78,7 +78,7 @@ class Front:
             rows = self.values[[label == name for label in self.labels]]
             means[i] = rows.mean(axis=0)
             if len(rows) > 1:
-                widths[i] = t.ppf(0.975, len(rows) - 1) * rows.std(axis=0, ddof=1) / np.sqrt(len(rows))
+                widths[i] = stdtrit(len(rows) - 1, 0.975) * rows.std(axis=0, ddof=1) / np.sqrt(len(rows))
         return names, means, widths
 
     def bootstrap(self, draws: int = 1000, *, seed: int = 0) -> Floats:

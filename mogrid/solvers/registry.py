@@ -6,31 +6,40 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from mogrid.solvers.aligned import AlignedMTL
-from mogrid.solvers.bargaining import FairGrad, NashMTL
+from mogrid.solvers.aligned_mtl import AlignedMTL
 from mogrid.solvers.base import Solver
 from mogrid.solvers.cagrad import CAGrad
+from mogrid.solvers.con_fig import ConFIG
 from mogrid.solvers.constrained import ConstrainedDescent
 from mogrid.solvers.db_mtl import DBMTL
-from mogrid.solvers.dual_cone import DualProj, UPGrad
+from mogrid.solvers.dualproj import DualProj
 from mogrid.solvers.dwa import DWA
-from mogrid.solvers.equiangular import IMTLG, ConFIG
+from mogrid.solvers.ema import EMAGramian
 from mogrid.solvers.errors import SolverError, nearest
-from mogrid.solvers.excess import ExcessMTL
+from mogrid.solvers.every_n import EveryN
+from mogrid.solvers.excess_mtl import ExcessMTL
+from mogrid.solvers.fairgrad import FairGrad
 from mogrid.solvers.famo import FAMO
+from mogrid.solvers.ferero import FERERO
 from mogrid.solvers.fixed import FixedWeights
 from mogrid.solvers.gradnorm import GradNorm
+from mogrid.solvers.gradvac import GradVac
+from mogrid.solvers.group_dro import GroupDRO
+from mogrid.solvers.imtl_g import IMTLG
 from mogrid.solvers.mgda import MGDA
+from mogrid.solvers.moco import MoCo
+from mogrid.solvers.modo import MoDo
+from mogrid.solvers.nash_mtl import NashMTL
 from mogrid.solvers.pareto_mtl import ParetoMTL
 from mogrid.solvers.pareto_target import ParetoTarget
+from mogrid.solvers.pcgrad import PCGrad
+from mogrid.solvers.pmgda import PMGDA
 from mogrid.solvers.random_weights import RandomWeights
-from mogrid.solvers.ray import FERERO, PMGDA
-from mogrid.solvers.stochastic_mgda import MoCo, MoDo, SDMGrad
-from mogrid.solvers.surgery import GradVac, PCGrad
-from mogrid.solvers.tchebycheff import SmoothTchebycheff
+from mogrid.solvers.sdmgrad import SDMGrad
+from mogrid.solvers.smooth_tchebycheff import SmoothTchebycheff
+from mogrid.solvers.smooth_worst import SmoothWorst
 from mogrid.solvers.uncertainty import UncertaintyWeighting
-from mogrid.solvers.worst_case import GroupDRO, SmoothWorst
-from mogrid.solvers.wrappers import EMAGramian, EveryN
+from mogrid.solvers.upgrad import UPGrad
 
 __all__ = ["available", "from_config"]
 

@@ -1,4 +1,4 @@
-"""Worst-case weights: the objective, or domain, with the largest loss counts most."""
+"""Worst-case weights that remember: exponentiated gradient on the losses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from mogrid.solvers._settings import number
 from mogrid.solvers.base import Array, Solver, Step
 
-__all__ = ["GroupDRO", "SmoothWorst"]
+__all__ = ["GroupDRO"]
 
 
 class GroupDRO(Solver):
@@ -45,37 +45,4 @@ class GroupDRO(Solver):
         after = before + self.eta * step.losses
         self._logarithms = after - after.max()
         weights = np.exp(self._logarithms)
-        return weights / weights.sum(), 0.0
-
-
-class SmoothWorst(Solver):
-    """Gradient weights of τ·log mean_k exp(L_k/τ): w = softmax(L/τ).
-
-    Parameters
-    ----------
-    temperature : float
-        τ, in units of the losses: towards 0 the worst objective gets all weight, towards infinity all are equal.
-
-    Notes
-    -----
-    The KL-regularised worst case of arXiv 1911.08731 solved afresh at each step: no state, no memory of past losses.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from mogrid.solvers import SmoothWorst, StepStatistics
-    >>> SmoothWorst().weights(StepStatistics(("a", "b"), losses=torch.tensor([0.0, 1.0])))
-    tensor([0.2689, 0.7311], dtype=torch.float64)
-    """
-
-    name = "smooth_worst"
-    summary = "softmax of the losses: smooth worst domain"
-    paper = "arXiv 1911.08731"
-    needs = "losses"
-
-    def __init__(self, temperature: float = 1.0) -> None:
-        self.temperature = number(self.name, "temperature", temperature, above=0.0)
-
-    def _solve(self, step: Step) -> tuple[Array, float]:
-        weights = np.exp((step.losses - step.losses.max()) / self.temperature)
         return weights / weights.sum(), 0.0

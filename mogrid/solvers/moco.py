@@ -1,0 +1,54 @@
+"""MGDA for noisy gradients: tracked gradients, and weights that move slowly."""
+
+from __future__ import annotations
+
+from mogrid.solvers._qp import onto_simplex, uniform
+from mogrid.solvers._relative import relative
+from mogrid.solvers._settings import number
+from mogrid.solvers.base import Array, Solver, Step
+
+__all__ = ["MoCo"]
+
+
+class MoCo(Solver):
+    """Multi-objective gradient correction: track each gradient, and take one projected step on the weights.
+
+    ĝ_k ← β ĝ_k + (1 − β) g_k, kept by the engine; w ← Π_Δ(w − γ (Ĝ + ρI) w); the step is Σ w_k ĝ_k.
+
+    Parameters
+    ----------
+    beta : float
+        β of the tracked gradients. (The paper's β is the share of the new gradient, 1 − β here.)
+    gamma : float
+        γ, the step size of the weights, for Gramians with mean diagonal 1.
+    rho : float
+        ρ, pulls the weights together.
+
+    References
+    ----------
+    Fernando et al., arXiv 2210.12624.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from mogrid.solvers import MoCo, StepStatistics
+    >>> MoCo().weights(StepStatistics(("a", "b"), gramian=torch.diag(torch.tensor([1.0, 3.0]))))
+    tensor([0.5250, 0.4750], dtype=torch.float64)
+    """
+
+    name = "moco"
+    summary = "stochastic MGDA with tracked gradients and slow weights"
+    paper = "arXiv 2210.12624"
+    _state = ("current",)
+
+    def __init__(self, beta: float = 0.5, gamma: float = 0.1, rho: float = 0.0) -> None:
+        self.tracking = number(self.name, "beta", beta, at_least=0.0, below=1.0)
+        self.gamma = number(self.name, "gamma", gamma, above=0.0)
+        self.rho = number(self.name, "rho", rho, at_least=0.0)
+        self._current: Array | None = None
+
+    def _solve(self, step: Step) -> tuple[Array, float]:
+        current = uniform(len(step.objectives)) if self._current is None else self._current
+        matrix = relative(step.gramian, step.gramian)
+        self._current = onto_simplex(current - self.gamma * (matrix @ current + self.rho * current))
+        return self._current.copy(), 0.0
