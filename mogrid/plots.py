@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, cycle
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ def plot_front(
             drawn = _draw_strategy(panel, means[i, [a, b]], widths[i, [a, b]], style, markers[i])
             if style.group:
                 handles.setdefault(style.group, drawn)
-        for (name, point), (colour, size) in zip(rings.items(), _RINGS, strict=False):
+        for (name, point), (colour, size) in zip(rings.items(), cycle(_RINGS), strict=False):
             handles[f"{name} (predicted)"] = panel.plot(
                 point[a], point[b], marker="o", markersize=size, markerfacecolor="none", markeredgecolor=colour,
                 markeredgewidth=1.6, linestyle="none", zorder=5,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,8 +25,13 @@ ROUTES = {"query": "query", "document": "document", "perturbed": "query"}
 """Column to tower, as ``router_mapping`` of the training arguments of a two-tower retriever."""
 
 
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_LETTERS = 1000  # distinct letters that may become pieces; words with rarer ones are unknown
+_PLANE, _PLANE_SIZE = 0xF0000, 0xFFFE
+
+
 def train_tokenizer(texts: Iterable[str], vocabulary: int = 8192, max_length: int = 64) -> PreTrainedTokenizerBase:
-    """Train a lower-casing WordPiece vocabulary on the training text.
+    """Train a lower-casing WordPiece vocabulary on the training text; equal texts give equal vocabularies.
 
     Parameters
     ----------
@@ -35,21 +41,62 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = 8192, max_length: in
         Number of pieces.
     max_length : int
         Tokens after which texts are cut.
+
+    Raises
+    ------
+    DataError
+        There is no text to learn from.
     """
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import BertTokenizerFast
 
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    tokenizer.train_from_iterator(
-        texts, trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=special, show_progress=False)
-    )
-    if tokenizer.get_vocab_size() <= len(special):
+    normalizer = normalizers.BertNormalizer(lowercase=True)
+    splitter = pre_tokenizers.BertPreTokenizer()
+    words: Counter[str] = Counter()
+    for text in texts:
+        words.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    pieces = [*_SPECIAL, *_learn_pieces(words, vocabulary - len(_SPECIAL))]
+    if len(pieces) == len(_SPECIAL):
         raise DataError("the vocabulary came out empty: there is no training text")
+    model = models.WordPiece(vocab={piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]")
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = splitter
+    tokenizer.decoder = decoders.WordPiece()
     return BertTokenizerFast(tokenizer_object=tokenizer, do_lower_case=True, model_max_length=max_length)
+
+
+def _learn_pieces(words: Counter[str], size: int) -> list[str]:
+    """Return word pieces, learned by byte-pair merges in an order that does not depend on the process.
+
+    The library's own WordPiece trainer numbers continuing letters (``##x``) in the order of a randomly seeded hash
+    map and breaks ties of frequency by these numbers, so its vocabularies differ from process to process. Continuing
+    letters are therefore moved to a private plane of Unicode, which makes them letters like any other to its
+    byte-pair trainer; that one numbers letters by code point.
+    """
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    letters: Counter[str] = Counter()
+    for word, count in words.items():
+        for letter in word:
+            letters[letter] += count
+    common = sorted(letters, key=lambda letter: (-letters[letter], letter))[: min(_LETTERS, size // 4)]
+    usable = {letter for letter in common if ord(letter) < _PLANE_SIZE}
+    mapped = (
+        " ".join([word[0] + "".join(chr(_PLANE + ord(letter)) for letter in word[1:])] * count)
+        for word, count in sorted(words.items())
+        if usable.issuperset(word)
+    )
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    learner.train_from_iterator(mapped, trainers.BpeTrainer(vocab_size=size, show_progress=False))
+    by_number = sorted(learner.get_vocab().items(), key=lambda item: item[1])
+    return [_readable(piece) for piece, _ in by_number]
+
+
+def _readable(piece: str) -> str:
+    plain = "".join(chr(ord(c) - _PLANE) if ord(c) >= _PLANE else c for c in piece)
+    return f"##{plain}" if ord(piece[0]) >= _PLANE else plain
 
 
 def parse_size(size: str) -> tuple[int, int]:

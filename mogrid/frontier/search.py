@@ -24,9 +24,14 @@ _ALGORITHMS = ("nsga2", "nsga3", "smsemoa")
 class WeightModel(Protocol):
     """What a search asks of a model of the losses over the weights; `Surrogate` is one."""
 
-    objectives: tuple[str, ...]
-    weights: Floats
-    costs: Floats | None
+    @property
+    def objectives(self) -> tuple[str, ...]: ...
+
+    @property
+    def weights(self) -> Floats: ...
+
+    @property
+    def costs(self) -> Floats | None: ...
 
     @property
     def lowest(self) -> float: ...

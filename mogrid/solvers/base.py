@@ -206,7 +206,7 @@ class Solver(ABC):
             gramian = self._array(statistics, "gramian", 2)
             if self.needs_halves:
                 half = self._array(statistics, "half_gramian", 2)
-            if not np.isfinite(gramian).all() or not np.isfinite(half).all():
+            if not np.isfinite(gramian).all() or (half.size and not np.isfinite(half).all()):
                 raise NonFiniteGradientError(_non_finite_rows(objectives, gramian, half), statistics.step)
         for key in self._state:
             value = getattr(self, f"_{key}")

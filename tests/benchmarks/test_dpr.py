@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 WORDS = "river stone cloud engine valve piston garden apple orange bridge tower signal cable socket server packet".split()
 PRESET = """
 encoder: {size: 1x32, towers: 1, vocabulary: 200, max_length: 16, dropout: 0.1}
-training: {budget: 4.0e7, batch_size: 8, learning_rate: 4.0e-3}
+training: {budget: 1.0e9, batch_size: 8, learning_rate: 4.0e-3}
 evaluation: {negatives: 16, redraws: 2, attack_targets: 5, attack_flips: 2, bootstrap: 50}
 seeds: [0]
 weights:

@@ -20,14 +20,17 @@ def test_intervals_cover_known_laws(law, weights, seeds, error) -> None:
     """Nominal 90 % intervals over repeated sweeps with 1 % noise; also how far off the predictions are."""
     where, rng = simplex(25), np.random.default_rng(0)
     truth = law(where)
-    held, errors = [], []
+    held, held_mean, errors = [], [], []
     for repeat in range(10):
         surrogate = fit_surrogate(NAMES, *sweep(law, weights, seeds, 0.01, rng), draws=150, seed=repeat)
         interval = surrogate.interval(where, runs=1)
         new = truth + rng.normal(size=truth.shape) * 0.01 * truth.mean(axis=0)
         held.append(((interval[..., 0] <= new) & (new <= interval[..., 1])).mean())
+        mean = surrogate.interval(where, runs=None)
+        held_mean.append(((mean[..., 0] <= truth) & (truth <= mean[..., 1])).mean())
         errors.append(np.abs(surrogate.predict(where) / truth - 1).mean())
     assert 0.80 <= np.mean(held) <= 0.97
+    assert 0.80 <= np.mean(held_mean) <= 0.99
     assert np.mean(errors) < error
 
 
