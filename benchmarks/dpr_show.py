@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
@@ -23,8 +24,16 @@ from mogrid.runs import RunRecord, versions
 
 __all__ = ["Outcome", "show"]
 
+TERMINAL = ("nDCG@10", "OOD nDCG@10", "OOD worst", "typo nDCG@10")
 SHOWN = ("nDCG@10", "CE", "OOD nDCG@10", "OOD worst", "OOD CE", "typo nDCG@10", "typo CE")
 _ALPHA = 0.05
+_STYLES = {
+    "sweep": Style(COLOURS[0], group="fixed weights"),
+    "solver": Style(COLOURS[1], group="solver"),
+    "average": Style(COLOURS[3], filled=False, group="weight averaging", framed=False),
+    "pareto": Style(COLOURS[2], size=11, group="Pareto training"),
+    "untrained": Style("#8c8c8c", group="untrained", framed=False),
+}
 
 
 @dataclass
@@ -55,7 +64,9 @@ def show(
     choice = _choice_table(outcome)
     volumes = _volume_table(outcome, settings)
     lead = _lead(settings, outcome)
-    for part in (table, volumes, choice):
+    narrow = _table(outcome.summary, TERMINAL, "Test results: nDCG@10 and attack success", costs=False)
+    entropies = _table(outcome.summary, ("CE", "OOD CE", "typo CE"), "Test results: contrastive entropy", costs=True)
+    for part in (narrow, entropies, volumes, choice):
         console.print(_rich(part))
     for text in lead:
         console.print(text)
@@ -96,30 +107,43 @@ def _lead(settings: ExperimentSettings, outcome: Outcome) -> list[str]:
     ]
 
 
-def _table(summary: Summary, measures: Sequence[str] = SHOWN, title: str = "Test results") -> Table:
+def _table(
+    summary: Summary, measures: Sequence[str] = SHOWN, title: str = "Test results", *, costs: bool | None = None
+) -> Table:
+    """Build the table of test results; `costs` puts steps and FLOPs in place of attacks, None both."""
+    wide = costs is None
+    columns = ["strategy", *(("seeds",) if wide else ()), *(("steps", "FLOPs") if wide or costs else ())]
+    columns += [f"{name} {'↑' if _larger(name) else '↓'}" for name in measures]
+    columns += ["flips SR@10 ↓"] if not costs else []
     rows = []
-    columns = (
-        "strategy", "seeds", "steps", "FLOPs", *(f"{m} {'↑' if _larger(m) else '↓'}" for m in measures), "flips SR@10 ↓",
-    )  # fmt: skip
     for row in summary.rows:
-        name = row.strategy + (" (collapsed?)" if row.collapsed else "")
-        cells = [_cell(row, measure) for measure in measures]
-        success = "" if row.success is None else f"{row.success[0]:.2f} ±{row.success[1]:.2f}"
-        trained = ("", "") if not row.steps else (str(row.steps), f"{row.flops:.2g}")
-        rows.append((name, str(row.seeds), *trained, *cells, success))
-    chosen = frozenset(i for i, row in enumerate(summary.rows) if row.kind == "pareto")
+        cells = [row.strategy + (" (collapsed?)" if row.collapsed else "")]
+        if wide:
+            cells.append(str(row.seeds))
+        if wide or costs:
+            cells += [str(row.steps), f"{row.flops:.2g}"] if row.steps else ["", ""]
+        cells += [_cell(row, measure) for measure in measures]
+        if not costs:
+            cells.append("" if row.success is None else f"{row.success[0]:.2f}±{row.success[1]:.2f}")
+        rows.append(cells)
+    entropy = (
+        "CE: contrastive entropy in nats at a temperature calibrated on the select split; chance is 5.55. "
+        if any("CE" in name for name in measures)
+        else ""
+    )
+    ranking = (
+        f"▲ ▼ better or worse than {EQUAL} (paired randomisation test, Holm-corrected over strategies, p < {_ALPHA}). "
+        "OOD: mean and worst of the OOD test domains. SR@10: share of documents at ranks 51-100 that the "
+        "embedding-neighbour flips lift into the top 10 (white box, judged on text; each model at its own ranks)."
+        if not costs
+        else ""
+    )
     return Table(
         title,
         columns,
         rows,
-        note=(
-            "± half of a 95 % bootstrap interval over queries and seeds. ▲ ▼ better or worse than "
-            f"{EQUAL} (paired randomisation test, Holm-corrected over strategies, p < {_ALPHA}). CE: contrastive entropy "
-            "in nats at a temperature calibrated on the select split; chance is 5.55. OOD: mean and worst of the OOD "
-            "test domains. SR@10: share of documents at ranks 51-100 that five embedding-neighbour flips lift into the "
-            "top 10 (white box, judged on text; each model is attacked at its own ranks)."
-        ),
-        highlight=chosen,
+        note=f"± half of a 95 % bootstrap interval over queries and seeds. {entropy}{ranking}",
+        highlight=frozenset(i for i, row in enumerate(summary.rows) if row.kind == "pareto"),
     )
 
 
@@ -134,8 +158,9 @@ def _cell(row: Row, measure: str) -> str:
     mark = ""
     test = row.tests.get(measure)
     if test is not None and test.p_value < _ALPHA:
-        mark = " ▲" if test.difference > 0 else " ▼"
-    return f"{row.values[measure]:.{digits}f} ±{row.widths[measure]:.{digits}f}{mark}"
+        mark = "▲" if test.difference > 0 else "▼"
+    value, width = (f"{number:.{digits}f}".removeprefix("0") for number in (row.values[measure], row.widths[measure]))
+    return f"{value}±{width}{mark}"
 
 
 def _choice_table(outcome: Outcome) -> Table:
@@ -148,10 +173,10 @@ def _choice_table(outcome: Outcome) -> Table:
             (
                 name,
                 f"{choice.weights[name]:.2f}",
-                f"{choice.weight_low[name]:.2f} - {choice.weight_high[name]:.2f}",
+                f"{choice.weight_low[name]:.2f}-{choice.weight_high[name]:.2f}",
                 f"{choice.predicted[name]:.3f}",
-                f"{choice.low[name]:.3f} - {choice.high[name]:.3f}",
-                f"{means[i]:.3f} {'' if inside else '(outside)'}",
+                f"{choice.low[name]:.2f}-{choice.high[name]:.2f}",
+                f"{means[i]:.3f}{'' if inside else ' (outside)'}",
                 f"{knee.weights[name]:.2f}",
                 f"{knee.predicted[name]:.3f}",
             )
@@ -202,32 +227,32 @@ def _volume_table(outcome: Outcome, settings: ExperimentSettings) -> Table:
 
 
 def _figures(out: Path, outcome: Outcome) -> list[Figure]:
-    styles = {}
-    for record in outcome.records:
-        if record.kind == "sweep":
-            styles[record.strategy] = Style(COLOURS[0] if record.strategy != EQUAL else COLOURS[6])
-        elif record.kind == "solver":
-            styles[record.strategy] = Style(COLOURS[1])
-        elif record.kind == "average":
-            styles[record.strategy] = Style(COLOURS[3], filled=False)
-        elif record.kind == "pareto":
-            styles[record.strategy] = Style(COLOURS[2], size=11)
-    # An average with the untrained model can lie far off and would squeeze everything else into a corner.
-    drawn = [r for r in outcome.records if r.kind in ("sweep", "solver", "pareto")]
+    axes = {
+        "effectiveness": "in-domain contrastive entropy (nats)",
+        "ood": "OOD contrastive entropy (nats)",
+        "adversarial": "typo contrastive entropy (nats)",
+    }
+    drawn = [r for r in outcome.records if r.kind in _STYLES]
+    styles = {r.strategy: _STYLES[r.kind] for r in drawn}
     source = outcome.summary.source
-    for name, values, dots, title in (
-        ("front.png", None, outcome.predicted.values, "Select-role data: runs and the front predicted from the sweep"),
-        ("front_test.png", test_values, None, "Test-role data: the same runs"),
-    ):
-        axes = {
-            "effectiveness": "in-domain contrastive entropy (nats)",
-            "ood": "OOD contrastive entropy (nats)",
-            "adversarial": "typo contrastive entropy (nats)",
-        }
-        front = front_of(drawn, source) if values is None else front_of(drawn, source, values)
-        plot_front(out / name, front, styles, axes, predicted=dots, title=title)
+    plot_front(
+        out / "front.png",
+        front_of(drawn, source),
+        styles,
+        axes,
+        predicted=outcome.predicted.values,
+        marked={"the choice": list(outcome.choice.predicted.values()), "knee": list(outcome.knee.predicted.values())},
+        title="Select-role data: what the runs reached, and the front predicted from the sweep",
+    )
+    plot_front(
+        out / "front_test.png",
+        front_of(drawn, source, test_values),
+        styles,
+        axes,
+        title="Test-role data: the same runs",
+    )
     figures = [
-        Figure("The front", out / "front.png", "Seed means with 95 % t-intervals; lower is better on both axes."),
+        Figure("The front", out / "front.png", "Seed means with 95 % intervals; lower is better on every axis."),
         Figure("The same runs on test-role data", out / "front_test.png", "No choice was made on these values."),
     ]
     if outcome.trajectories:
@@ -239,9 +264,12 @@ def _figures(out: Path, outcome: Outcome) -> list[Figure]:
 
 
 def _rich(table: Table) -> RichTable:
-    rich = RichTable(title=table.title, caption=table.note or None, title_justify="left", caption_justify="left")
+    rich = RichTable(
+        title=table.title, caption=table.note or None, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD,
+        padding=(0, 1), pad_edge=False,
+    )  # fmt: skip
     for i, name in enumerate(table.columns):
-        rich.add_column(name, justify="left" if i == 0 else "right")
+        rich.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
     for i, row in enumerate(table.rows):
         rich.add_row(*row, style="bold" if i in table.highlight else None)
     return rich

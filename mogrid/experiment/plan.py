@@ -113,10 +113,10 @@ class Plan:
                     corners[name] = next(cell for cell in self.fixed_cells(corner) if cell.seed == seed).name
             if "effectiveness" in corners:
                 parents = ((corners["effectiveness"], 0.7), ("", 0.3))
-                cells.append(self._cell("average with untrained", "average", seed, parents=parents))
+                cells.append(self._cell("avg with untrained", "average", seed, parents=parents))
             if len(corners) == len(OBJECTIVES):
                 soup = tuple((name, 1 / len(corners)) for name in corners.values())
-                cells.append(self._cell("average of the corners", "average", seed, parents=soup))
+                cells.append(self._cell("avg of corners", "average", seed, parents=soup))
         return cells
 
     def _cell(self, strategy: str, kind: str, seed: int, **kwargs: object) -> Cell:

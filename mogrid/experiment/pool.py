@@ -114,7 +114,8 @@ def _next_event(events: Any, processes: Sequence[Any]) -> _Event | None:
     """Wait for a worker's next word; None when all of them have ended without one."""
     while True:
         try:
-            return events.get(timeout=0.5)  # type: ignore[no-any-return]
+            event: _Event = events.get(timeout=0.5)
+            return event
         except queue.Empty:
             if not any(process.is_alive() for process in processes):
                 return None
@@ -158,7 +159,9 @@ def _worker(work: Any, tasks: Any, events: Any, halt: Any, threads: int) -> None
             events.put(_Event(index, "stopped"))
             continue
         try:
-            work(cell, lambda share, index=index: events.put(_Event(index, "progress", share)), lambda: bool(halt.value))
+            work(
+                cell, lambda share, index=index: events.put(_Event(index, "progress", share)), lambda: bool(halt.value)
+            )
             events.put(_Event(index, "done"))
         except Interrupted:
             events.put(_Event(index, "stopped"))

@@ -23,9 +23,9 @@ class EncoderSettings(Strict):
     path: str | None = None
     towers: Literal[1, 2] = 2
     pooling: Literal["cls", "mean"] = "mean"
-    vocabulary: int = Field(8192, ge=64)
-    max_length: int = Field(64, ge=4, le=8192)
-    dropout: float = Field(0.1, ge=0, lt=1)
+    vocabulary: int = Field(default=8192, ge=64)
+    max_length: int = Field(default=64, ge=4, le=8192)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
 
     @field_validator("size")
     @classmethod
@@ -38,28 +38,28 @@ class TrainingSettings(Strict):
     """How every strategy is trained: the same for all of them."""
 
     budget: float = Field(gt=0, description="training FLOPs of one run")
-    batch_size: int = Field(24, ge=2)
-    learning_rate: float = Field(2e-3, gt=0)
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
-    max_grad_norm: float = Field(1.0, gt=0)
+    batch_size: int = Field(default=24, ge=2)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps")
+    max_grad_norm: float = Field(default=1.0, gt=0)
     bf16: bool = False
-    temperature: float = Field(1.0, gt=0, description="dot products are divided by it in every loss")
+    temperature: float = Field(default=1.0, gt=0, description="dot products are divided by it in every loss")
     adversarial: Literal["typos", "fgm"] = "typos"
-    consistency: float = Field(1.0, ge=0, description="weight of the KL term of the typo objective")
-    epsilon: float = Field(0.02, gt=0, le=1, description="FGM's step relative to the embeddings")
-    ood_temperature: float = Field(1.0, gt=0, description="of the smooth worst domain")
-    typo_variants: int = Field(4, ge=1, description="times each pair is perturbed anew")
-    max_pairs: int | None = Field(None, ge=2, description="D: training pairs of the source; all when empty")
+    consistency: float = Field(default=1.0, ge=0, description="weight of the KL term of the typo objective")
+    epsilon: float = Field(default=0.02, gt=0, le=1, description="FGM's step relative to the embeddings")
+    ood_temperature: float = Field(default=1.0, gt=0, description="of the smooth worst domain")
+    typo_variants: int = Field(default=4, ge=1, description="times each pair is perturbed anew")
+    max_pairs: int | None = Field(default=None, ge=2, description="D: training pairs of the source; all when empty")
 
 
 class EvaluationSettings(Strict):
     """What is measured after training."""
 
-    negatives: int = Field(256, ge=1)
-    redraws: int = Field(10, ge=1)
-    attack_targets: int = Field(50, ge=1)
-    attack_flips: int = Field(5, ge=1, le=50)
-    bootstrap: int = Field(1000, ge=10, description="draws for every interval")
+    negatives: int = Field(default=256, ge=1)
+    redraws: int = Field(default=10, ge=1)
+    attack_targets: int = Field(default=50, ge=1)
+    attack_flips: int = Field(default=5, ge=1, le=50)
+    bootstrap: int = Field(default=1000, ge=10, description="draws for every interval")
 
 
 class ExperimentSettings(Strict):
@@ -68,14 +68,14 @@ class ExperimentSettings(Strict):
     encoder: EncoderSettings = EncoderSettings()
     training: TrainingSettings
     evaluation: EvaluationSettings = EvaluationSettings()
-    seeds: list[int] = Field([0, 1, 2], min_length=1)
+    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
     sweep_seeds: list[int] | None = Field(
-        None, min_length=1, description="of the fixed weights that only the surrogate needs; `seeds` when empty"
+        default=None, min_length=1, description="of the fixed weights that only the surrogate needs; `seeds` when empty"
     )
     preference: dict[str, float] = Field(default_factory=lambda: {"effectiveness": 2.0, "ood": 1.0, "adversarial": 1.0})
     weights: list[dict[str, float]] = Field(min_length=1, description="fixed weights the surrogate is fitted to")
     solvers: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    workers: int = Field(2, ge=1, description="runs trained at the same time, one thread each")
+    workers: int = Field(default=2, ge=1, description="runs trained at the same time, one thread each")
 
     @field_validator("seeds", "sweep_seeds")
     @classmethod

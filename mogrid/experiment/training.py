@@ -142,7 +142,9 @@ def objective_costs(
         count += 1
         for name in OBJECTIVES:
             with FlopLedger(model) as ledger:
-                trainer.compute_loss(model, trainer._prepare_inputs(batch)[name]).backward()
+                inputs: dict[str, Any] = trainer._prepare_inputs(batch)
+                loss: Any = trainer.compute_loss(model, inputs[name])
+                loss.backward()
             costs[name] += ledger.total
     model.zero_grad()
     return {name: cost / count for name, cost in costs.items()}
