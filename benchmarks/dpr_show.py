@@ -124,7 +124,7 @@ def _table(
             cells += [str(row.steps), f"{row.flops:.2g}"] if row.steps else ["", ""]
         cells += [_cell(row, measure) for measure in measures]
         if not costs:
-            cells.append("" if row.success is None else f"{row.success[0]:.2f}±{row.success[1]:.2f}")
+            cells.append("" if row.success is None else _plus_minus(*row.success, digits=2))
         rows.append(cells)
     entropy = (
         "CE: contrastive entropy in nats at a temperature calibrated on the select split; chance is 5.55. "
@@ -159,8 +159,13 @@ def _cell(row: Row, measure: str) -> str:
     test = row.tests.get(measure)
     if test is not None and test.p_value < _ALPHA:
         mark = "▲" if test.difference > 0 else "▼"
-    value, width = (f"{number:.{digits}f}".removeprefix("0") for number in (row.values[measure], row.widths[measure]))
-    return f"{value}±{width}{mark}"
+    return f"{_plus_minus(row.values[measure], row.widths[measure], digits)}{mark}"
+
+
+def _plus_minus(value: float, width: float, digits: int) -> str:
+    """Without leading zeros: four measures and their marks fit a terminal of 80 columns."""
+    shown, spread = (f"{number:.{digits}f}".removeprefix("0") for number in (value, width))
+    return f"{shown}±{spread}"
 
 
 def _choice_table(outcome: Outcome) -> Table:
@@ -265,9 +270,14 @@ def _figures(out: Path, outcome: Outcome) -> list[Figure]:
 
 def _rich(table: Table) -> RichTable:
     rich = RichTable(
-        title=table.title, caption=table.note or None, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD,
-        padding=(0, 1), pad_edge=False,
-    )  # fmt: skip
+        title=table.title,
+        caption=table.note or None,
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+        pad_edge=False,
+    )
     for i, name in enumerate(table.columns):
         rich.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
     for i, row in enumerate(table.rows):

@@ -11,12 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mogrid.solvers import NonFiniteGradientError, NonFiniteLossError, Solver, StepStatistics
+from mogrid.errors import ConfigError, DataError
+from mogrid.solvers import NonFiniteGradientError, NonFiniteLossError, Solver, SolverError, StepStatistics
+from mogrid.solvers.base import Needs
 
 __all__ = ["GradientEngine", "StepReport", "backward", "gramian"]
 
@@ -116,6 +119,10 @@ def _sparse_products(column: Sequence[Tensor | None], like: Tensor) -> Tensor:
     return products
 
 
+def _sum(first: Gradients, second: Gradients) -> Gradients:
+    return [b if a is None else a if b is None else a + b for a, b in zip(first, second, strict=True)]
+
+
 class GradientEngine:
     """Turn per-objective losses into one combined ``.grad``, step by step.
 
@@ -150,8 +157,12 @@ class GradientEngine:
         self.gradient_statistics = gradient_statistics
         self.reduce = reduce
         self.step = 0
-        self._buffers: dict[str, Gradients] = {}
+        self._buffers: dict[tuple[str, int], Gradients] = {}
         self._losses: dict[str, Tensor] = {}
+        self._tracked: dict[str, Tensor] = {}
+        self._micro_batch = 0
+        self._weights: dict[str, float] | None = None
+        self._plan: tuple[list[str], Needs] | None = None
 
     def accumulate(
         self,
@@ -163,7 +174,7 @@ class GradientEngine:
         loss_scale: float = 1.0,
         shared_graph: bool = False,
     ) -> StepReport | None:
-        """Take one micro-batch; on the final one of the step, solve and write ``.grad``.
+        """Take one micro-batch; on the final one of the step, solve and write ``.grad``, whatever stood there before.
 
         Parameters
         ----------
@@ -193,25 +204,36 @@ class GradientEngine:
         NonFiniteGradientError
             A gradient is, and no loss scaler stands ready to skip the step.
         """
-        active = self.solver.active(self.objectives)
-        names = [name for name, on in zip(self.objectives, active, strict=True) if on]
-        needs = self.solver.needs
+        if self._plan is None:  # a solver may change its needs, but not in the middle of a step
+            active = self.solver.active(self.objectives)
+            names = [name for name, on in zip(self.objectives, active, strict=True) if on]
+            self._plan = names, self.solver.needs
+            for p in self.parameters:
+                p.grad = None
+        names, needs = self._plan
         # Weights that depend on the step's losses are known only after its last micro-batch.
         together = needs == "losses" and final and divisor == 1 and not self.gradient_statistics
         separate = not together and (needs != "nothing" or self.gradient_statistics)
         if together:
             report = self._backward_together(names, losses, run_backward)
         else:
-            scale = self._known_weights() if not separate else dict.fromkeys(names, 1.0)
+            scale = dict.fromkeys(names, 1.0) if separate else self._known_weights()
             for name in names:
                 loss = losses[name]() / divisor
                 self._note(name, loss)
                 run_backward(loss * scale[name], retain_graph=shared_graph and name != names[-1])
                 if separate:
-                    self._collect(name)
+                    self._collect(name, self._micro_batch % 2 if self.solver.needs_halves else 0)
+            self._micro_batch += 1
             if not final:
                 return None
-            report = self._combine(names, loss_scale) if separate else self._report(names, scale)
+            if self.solver.needs_halves and self._micro_batch % 2:
+                self._reset()
+                raise ConfigError(
+                    f"solver {self.solver.name!r} compares two independent half batches: accumulate gradients over an "
+                    "even number of micro-batches (gradient_accumulation_steps=2)"
+                )
+            report = self._combine(names, needs, loss_scale) if separate else self._report(names, scale)
         self._reset()
         self.step += 1
         return report
@@ -219,8 +241,11 @@ class GradientEngine:
     # -- one backward of the weighted sum --------------------------------------------------------------------------
 
     def _known_weights(self) -> dict[str, float]:
-        weights = self.solver.weights(StepStatistics(objectives=self.objectives, step=self.step))
-        return dict(zip(self.objectives, weights.tolist(), strict=True))
+        """Ask once a step, not once a micro-batch: asking draws random weights, or moves a schedule on."""
+        if self._weights is None:
+            weights = self.solver.weights(StepStatistics(objectives=self.objectives, step=self.step))
+            self._weights = dict(zip(self.objectives, weights.tolist(), strict=True))
+        return self._weights
 
     def _backward_together(
         self, names: list[str], losses: Mapping[str, Callable[[], Tensor]], run_backward: Callable[..., None]
@@ -228,7 +253,8 @@ class GradientEngine:
         values = {name: losses[name]() for name in names}
         for name, loss in values.items():
             self._note(name, loss)
-        solution = self.solver.solve(self._statistics(self._reduced_losses(names), None))
+        losses_now = self._in_order(self._reduced_losses(names))
+        solution = self.solver.solve(StepStatistics(objectives=self.objectives, losses=losses_now, step=self.step))
         weights = dict(zip(self.objectives, solution.weights.tolist(), strict=True))
         run_backward(torch.stack([value * weights[name] for name, value in values.items()]).sum(), retain_graph=False)
         return self._report(names, weights)
@@ -243,11 +269,11 @@ class GradientEngine:
 
     # -- K backwards and a Gramian ---------------------------------------------------------------------------------
 
-    def _collect(self, name: str) -> None:
+    def _collect(self, name: str, half: int) -> None:
         """Move ``.grad`` into the objective's buffer: the first micro-batch gives its tensors, later ones add."""
-        buffer = self._buffers.get(name)
+        buffer = self._buffers.get((name, half))
         if buffer is None:
-            self._buffers[name] = [p.grad for p in self.parameters]
+            self._buffers[name, half] = [p.grad for p in self.parameters]
         else:
             for i, p in enumerate(self.parameters):
                 if p.grad is not None:
@@ -256,26 +282,46 @@ class GradientEngine:
         for p in self.parameters:
             p.grad = None
 
-    def _combine(self, names: list[str], loss_scale: float) -> StepReport:
+    def _combine(self, names: list[str], needs: Needs, loss_scale: float) -> StepReport:
         losses = self._reduced_losses(names)
-        rows = [self._buffers[name] for name in names]
+        rows = [self._buffers[key] for key in sorted(self._buffers, key=lambda key: (key[1], names.index(key[0])))]
         if self.reduce:
             rows = [self._all_reduce(row) for row in rows]
         products = gramian(rows) / loss_scale**2
+        halves = None
+        if len(rows) > len(names):
+            count = len(names)
+            # Each half's gradient is the mean over its own micro-batches: twice its part of the step's mean.
+            halves = 4 * products[:count, count:]
+            products = products.reshape(2, count, 2, count).sum(dim=(0, 2))
+            rows = [_sum(first, second) for first, second in zip(rows[:count], rows[count:], strict=True)]
         if loss_scale != 1.0 and not bool(torch.isfinite(products).all()):
             # A scaled gradient overflowed: hand it on as it is, the scaler sees it and skips the step.
             self._write(rows, [1.0] * len(rows))
             return StepReport(losses=losses, weights=dict.fromkeys(self.objectives, float("nan")))
-        needs = self.solver.needs
-        if needs != "gramian":
-            self._require_finite(names, products)  # the solver does not look at them
-        solution = self.solver.solve(
-            self._statistics(None if needs == "nothing" else losses, products if needs == "gramian" else None)
-        )
-        weights = dict(zip(self.objectives, solution.weights.tolist(), strict=True))
-        self._write(rows, [weights[name] for name in names])
         norms = products.diagonal().clamp(min=0).sqrt()
         cosines = products / (norms[:, None] * norms[None, :])
+        if needs != "gramian":
+            self._require_finite(names, products)  # the solver does not look at them
+        elif self.solver.tracking is not None:
+            self._require_finite(names, products)
+            rows = self._track(names, rows, self.solver.tracking, loss_scale)
+            products = gramian(rows) / loss_scale**2
+        try:
+            solution = self.solver.solve(
+                StepStatistics(
+                    objectives=self.objectives,
+                    losses=None if needs == "nothing" else self._in_order(losses),
+                    gramian=products if needs == "gramian" else None,
+                    half_gramian=halves,
+                    step=self.step,
+                )
+            )
+        except SolverError:
+            self._reset()
+            raise
+        weights = dict(zip(self.objectives, solution.weights.tolist(), strict=True))
+        self._write(rows, [weights[name] for name in names])
         return StepReport(
             losses=losses,
             weights=weights,
@@ -287,6 +333,31 @@ class GradientEngine:
             },
             gap=solution.gap,
         )
+
+    def _track(self, names: list[str], rows: list[Gradients], beta: float, loss_scale: float) -> list[Gradients]:
+        """Advance the moving averages ĝ ← βĝ + (1 − β)g and return them, scaled as the gradients are."""
+        for name, row in zip(names, rows, strict=True):
+            for i, (p, g) in enumerate(zip(self.parameters, row, strict=True)):
+                mean = self._tracked.setdefault(f"{name}/{i}", torch.zeros_like(p, requires_grad=False)).mul_(beta)
+                if g is not None:
+                    mean.add_(g.to_dense() if g.is_sparse else g, alpha=(1 - beta) / loss_scale)
+        count = range(len(self.parameters))
+        return [[self._tracked[f"{name}/{i}"] * loss_scale for i in count] for name in names]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the tracked gradients; empty for solvers that track none."""
+        return dict(self._tracked)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from a `state_dict` over the same parameters and objectives."""
+        for key, value in state.items():
+            name, _, number = key.rpartition("/")
+            if name not in self.objectives or not number.isdigit() or int(number) >= len(self.parameters):
+                raise DataError(f"tracked gradients: {key!r} belongs to no objective and parameter of this training")
+            like = self.parameters[int(number)]
+            if value.shape != like.shape:
+                raise DataError(f"tracked gradients: {key!r} has shape {list(value.shape)}, not {list(like.shape)}")
+            self._tracked[key] = value.to(device=like.device, dtype=like.dtype, copy=True)
 
     def _require_finite(self, names: list[str], products: Tensor) -> None:
         bad = [
@@ -335,15 +406,14 @@ class GradientEngine:
         parts = bucket.split([g.numel() for g in dense])
         return [part.view_as(g) for part, g in zip(parts, dense, strict=True)]
 
-    def _statistics(self, losses: dict[str, float] | None, products: Tensor | None) -> StepStatistics:
-        values = None
-        if losses is not None:
-            values = torch.tensor([losses[name] for name in self.objectives], dtype=torch.float64)
-        return StepStatistics(objectives=self.objectives, losses=values, gramian=products, step=self.step)
+    def _in_order(self, losses: dict[str, float]) -> Tensor:
+        return torch.tensor([losses[name] for name in self.objectives], dtype=torch.float64)
 
     def _reset(self) -> None:
         self._buffers.clear()
         self._losses.clear()
+        self._weights = self._plan = None
+        self._micro_batch = 0
 
 
 def backward(
@@ -376,6 +446,10 @@ def backward(
     """
     named = losses if isinstance(losses, Mapping) else {str(i): loss for i, loss in enumerate(losses)}
     engine = GradientEngine(parameters, tuple(named), solver, gradient_statistics=gradient_statistics)
-    report = engine.accumulate({name: (lambda loss=loss: loss) for name, loss in named.items()}, shared_graph=True)
+    report = engine.accumulate({name: partial(_given, loss) for name, loss in named.items()}, shared_graph=True)
     assert report is not None  # a single micro-batch is the final one
     return report
+
+
+def _given(loss: Tensor) -> Tensor:
+    return loss

@@ -48,7 +48,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = 8192, max_length: in
         There is no text to learn from.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
-    from transformers import BertTokenizerFast
+    from transformers import BertTokenizer
 
     normalizer = normalizers.BertNormalizer(lowercase=True)
     splitter = pre_tokenizers.BertPreTokenizer()
@@ -63,7 +63,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = 8192, max_length: in
     tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = splitter
     tokenizer.decoder = decoders.WordPiece()
-    return BertTokenizerFast(tokenizer_object=tokenizer, do_lower_case=True, model_max_length=max_length)
+    return BertTokenizer(tokenizer_object=tokenizer, do_lower_case=True, model_max_length=max_length)
 
 
 def _learn_pieces(words: Counter[str], size: int) -> list[str]:

@@ -111,8 +111,11 @@ class RunStore:
         queries: dict[str, Any] = {}
         for result in slim["results"]:
             values = {measure: result.pop(measure) for measure in PER_QUERY}
-            queries[_key(result)] = values
             result["means"] = {m: sum(v.values()) / len(v) for m, v in values.items() if v}
+            # Seven digits are all that single precision has; the rest would be most of the file.
+            queries[_key(result)] = {
+                m: v and {query: float(f"{number:.7g}") for query, number in v.items()} for m, v in values.items()
+            }
         packed = gzip.compress(json.dumps(queries, allow_nan=False).encode(), mtime=0)
         write_bytes(folder / "queries.json.gz", packed)
         write_json(folder / "run.json", slim)

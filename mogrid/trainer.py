@@ -32,6 +32,7 @@ from mogrid.state import load_state, save_state
 __all__ = ["MultiObjectiveMixin", "ParetoTrainer", "ParetoTrainingArguments"]
 
 SOLVER_STATE = "solver.safetensors"
+TRACKED_STATE = "tracked_gradients.safetensors"
 STEPS_FILE = "steps.jsonl"
 
 
@@ -81,7 +82,8 @@ class MultiObjectiveMixin(Trainer):
                 labels=dataset.with_format(None)["label"] if "label" in dataset.column_names else None,
                 name=name,
             )
-        return self.get_batch_sampler(
+        host: Any = self  # sentence-transformers' trainers bring their own choice of batch sampler
+        return host.get_batch_sampler(
             dataset,
             batch_size=batch_size,
             drop_last=True,
@@ -93,8 +95,10 @@ class MultiObjectiveMixin(Trainer):
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return the joint loader, prepared by accelerate."""
         self.accelerator.even_batches = False
+        self._engine = None  # a new training has a new optimiser
         active = self.solver.active(self.objectives)
-        datasets = {name: self.train_dataset[name] for name, on in zip(self.objectives, active, strict=True) if on}
+        given: Any = self.train_dataset
+        datasets = {name: given[name] for name, on in zip(self.objectives, active, strict=True) if on}
         sizes = getattr(self.args, "objective_batch_sizes", None) or {}
         generators = {name: torch.Generator() for name in datasets}
         samplers = {
@@ -119,7 +123,8 @@ class MultiObjectiveMixin(Trainer):
 
     def _gradient_engine(self) -> GradientEngine:
         if self._engine is None:
-            trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+            optimiser: Any = self.optimizer
+            trained = [p for group in optimiser.param_groups for p in group["params"]]
             self._engine = GradientEngine(
                 trained,
                 self.objectives,
@@ -144,8 +149,9 @@ class MultiObjectiveMixin(Trainer):
                 "use DDP (torchrun) or one process"
             )
         model.train()
-        if callable(getattr(self.optimizer, "train", None)):
-            self.optimizer.train()
+        optimiser: Any = self.optimizer
+        if callable(getattr(optimiser, "train", None)):
+            optimiser.train()
         inputs = self._prepare_inputs(inputs)
         scaler = getattr(self.accelerator, "scaler", None)
         # Gradients are averaged over ranks per objective by the engine, so DDP must not average any of them itself.
@@ -178,7 +184,7 @@ class MultiObjectiveMixin(Trainer):
         for key, value in values.items():
             self._window.setdefault(key, []).append(value)
         if self.is_world_process_zero():
-            path = Path(self.args.output_dir) / STEPS_FILE
+            path = Path(str(self.args.output_dir)) / STEPS_FILE
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": self.state.global_step + 1, **values}) + "\n")
@@ -194,10 +200,11 @@ class MultiObjectiveMixin(Trainer):
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:
             save_state(Path(output_dir) / SOLVER_STATE, self.solver.state_dict())
+            save_state(Path(output_dir) / TRACKED_STATE, self._gradient_engine().state_dict())
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        path = Path(self.args.output_dir) / STEPS_FILE
+        path = Path(str(self.args.output_dir)) / STEPS_FILE
         if checkpoint is None:
             path.unlink(missing_ok=True)  # a training from the start has a record from the start
             return
@@ -205,6 +212,7 @@ class MultiObjectiveMixin(Trainer):
         if not state.is_file():
             raise DataError(f"{state}: missing; this checkpoint was not written by a trainer with a solver")
         self.solver.load_state_dict(load_state(state))
+        self._gradient_engine().load_state_dict(load_state(Path(checkpoint) / TRACKED_STATE))
         if path.is_file() and self.is_world_process_zero():
             kept = [line for line in path.read_text("utf-8").splitlines() if _step_of(line) <= self.state.global_step]
             path.write_text("".join(line + "\n" for line in kept), "utf-8")

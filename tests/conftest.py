@@ -13,8 +13,40 @@ import torch
 
 torch.set_num_threads(1)
 
-WORDS = """river stone cloud engine valve piston garden apple orange bridge tower signal cable socket server packet
-router kernel thread memory cache disk window door carpet lamp candle forest eagle salmon beetle spider""".split()
+WORDS = [
+    "river",
+    "stone",
+    "cloud",
+    "engine",
+    "valve",
+    "piston",
+    "garden",
+    "apple",
+    "orange",
+    "bridge",
+    "tower",
+    "signal",
+    "cable",
+    "socket",
+    "server",
+    "packet",
+    "router",
+    "kernel",
+    "thread",
+    "memory",
+    "cache",
+    "disk",
+    "window",
+    "door",
+    "carpet",
+    "lamp",
+    "candle",
+    "forest",
+    "eagle",
+    "salmon",
+    "beetle",
+    "spider",
+]
 
 
 @pytest.fixture(scope="session")

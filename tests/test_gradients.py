@@ -185,3 +185,52 @@ def test_shared_graph() -> None:
     report = backward([((output[:, k] - k) ** 2).mean() for k in range(3)], model.parameters(), MGDA())
     weights = torch.tensor(list(report.weights.values()), dtype=torch.float64)
     torch.testing.assert_close(combined(model), weights @ j, rtol=1e-5, atol=1e-7)
+
+
+def test_tracked_gradients_are_a_moving_average_and_resume() -> None:
+    from mogrid.solvers import from_config
+
+    def engine_of(model):
+        return GradientEngine(model.parameters(), NAMES, from_config({"name": "moco"}))
+
+    model, x = network(), torch.randn(4, 6, 4, generator=torch.Generator().manual_seed(0))
+    engine = engine_of(model)
+    beta = engine.solver.tracking
+    expected = torch.zeros(3, sum(p.numel() for p in model.parameters()), dtype=torch.float64)
+    other = network()
+    for i, batch in enumerate(x):
+        j = jacobian(model, [objective(model, batch, k) for k in range(3)])
+        expected = beta * expected + (1 - beta) * j
+        report = run(engine, model, [batch])
+        weights = torch.tensor(list(report.weights.values()), dtype=torch.float64)
+        torch.testing.assert_close(combined(model), weights @ expected, rtol=1e-4, atol=1e-6)
+        if i == 1:
+            saved = engine.solver.state_dict(), {k: v.clone() for k, v in engine.state_dict().items()}
+    resumed = engine_of(other)
+    resumed.solver.load_state_dict(saved[0])
+    resumed.load_state_dict(saved[1])
+    for batch in x[2:]:
+        run(resumed, other, [batch])
+    assert torch.equal(combined(other), combined(model))
+
+
+def test_half_batches_reach_the_solver_and_one_batch_is_refused() -> None:
+    from mogrid.errors import ConfigError
+    from mogrid.solvers import from_config
+
+    model, x = network(), torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    seen = []
+    solver = from_config({"name": "modo"})
+    solve = solver.solve
+    solver.solve = lambda statistics: seen.append(statistics) or solve(statistics)
+    engine = GradientEngine(model.parameters(), NAMES, solver)
+    run(engine, model, list(x.chunk(2)))
+    halves = []
+    for part in x.chunk(2):
+        m = network()
+        halves.append(jacobian(m, [objective(m, part, k) for k in range(3)]))
+    torch.testing.assert_close(seen[0].half_gramian, halves[0] @ halves[1].T, rtol=1e-4, atol=1e-6)
+    mean = sum(halves) / 2
+    torch.testing.assert_close(seen[0].gramian, mean @ mean.T, rtol=1e-4, atol=1e-6)
+    with pytest.raises(ConfigError, match="even number of micro-batches"):
+        run(engine, model, [x])

@@ -71,7 +71,7 @@ class GroupedBatchSampler(BatchSampler):
     def __len__(self) -> int:
         return max(self._length, 1)
 
-    def __iter__(self) -> Iterator[list[int]]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[list[int]]:
         streams = {
             label: self._stream(rows, self.share[label], np.random.default_rng([self.seed, self.epoch, label & 0xFFFF]))
             for label, rows in self.rows.items()

@@ -32,7 +32,7 @@ class FGM(nn.Module):
         super().__init__()
         if not 0 < epsilon <= 1:
             raise ValueError(f"epsilon is relative to the embeddings' norm and lies in (0, 1], got {epsilon}")
-        self.model = loss.model
+        self.model: Any = loss.model
         self.loss = loss
         self.epsilon = epsilon
 

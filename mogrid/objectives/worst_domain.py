@@ -32,7 +32,7 @@ class SmoothWorstDomain(nn.Module):
         super().__init__()
         if not temperature > 0:
             raise ValueError(f"temperature must be positive, got {temperature}")
-        self.model = loss.model
+        self.model: Any = loss.model
         self.loss = loss
         self.temperature = temperature
 

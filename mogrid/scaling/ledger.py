@@ -63,7 +63,7 @@ def _matrix_weights(encoder: nn.Module) -> int:
 
 
 def _entry_points(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
-    """Return (module to hook, its encoder): sentence-transformers calls ``encoder.forward``, past the encoder's hooks."""
+    """Return (module to hook, encoder): sentence-transformers calls ``encoder.forward``, past the encoder's hooks."""
     from sentence_transformers.base.modules import Transformer
 
     wrappers = {id(m.auto_model): m for m in model.modules() if isinstance(m, Transformer)}
@@ -129,7 +129,7 @@ class _ForwardHook:
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         inputs = args[0] if args and isinstance(args[0], Mapping) else kwargs
-        ids = inputs.get("input_ids", args[0] if args else None)
+        ids: Any = inputs.get("input_ids", args[0] if args else None)
         rows, length = ids.shape[:2]
         cost = 2.0 * self.weights * rows * length + self.attention * length**2 * rows
         ledger = self.ledger

@@ -127,7 +127,9 @@ def test_roles_are_enforced() -> None:
     with pytest.raises(RoleError, match="has no train split"):
         Collection(domain("a", Role.TEST), ())
     with pytest.raises(RoleError, match="2 roles"):
-        both = Domain("b", {"d": "x"}, {r: Split(r, {f"{r}": "y"}, {f"{r}": {"d": 1}}) for r in (Role.TRAIN, Role.TEST)})
+        both = Domain(
+            "b", {"d": "x"}, {r: Split(r, {f"{r}": "y"}, {f"{r}": {"d": 1}}) for r in (Role.TRAIN, Role.TEST)}
+        )
         Collection(source(), (both,))
 
 
