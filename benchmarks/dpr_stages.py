@@ -17,7 +17,7 @@ from benchmarks.dpr_show import Outcome, show
 from mogrid.data import Collection
 from mogrid.experiment.cells import Cell, DataSource, run_cell, tokenizer_of
 from mogrid.experiment.plan import EQUAL, Plan
-from mogrid.experiment.pool import drain
+from mogrid.experiment.pool import Pool
 from mogrid.experiment.settings import OBJECTIVES, ExperimentSettings
 from mogrid.experiment.summary import front_of, select_values, summarise
 from mogrid.frontier import choose, fit_surrogate, knee, search_front
@@ -43,14 +43,15 @@ def run(settings: ExperimentSettings, arguments: argparse.Namespace, console: Co
         plan = Plan(settings, source, collection, out)
     store = RunStore(out)
     first, averages = plan.first_stage(), plan.averages()
-    with _bar(console) as progress:
+    pool = Pool(run_cell, workers=settings.workers, threads=_threads(settings))
+    with pool, _bar(console) as progress:
         task = progress.add_task("runs", total=len(first) + len(averages) + len(settings.seeds))
-        _work(first, settings, progress, task)
-        _work(averages, settings, progress, task)
+        _work(first, pool, progress, task)
+        _work(averages, pool, progress, task)
         records = [store.read(cell.name) for cell in (*first, *averages)]
         outcome = _choose(records, collection, settings)
         chosen = plan.fixed_cells(_rounded(outcome.choice.weights), "pareto", CHOSEN)
-        _work(chosen, settings, progress, task)
+        _work(chosen, pool, progress, task)
     records += [store.read(cell.name) for cell in chosen]
     outcome.measured = np.stack([select_values(store.read(cell.name), collection.source.name) for cell in chosen])
     outcome.summary = summarise(records, collection.source.name, baseline=EQUAL, draws=settings.evaluation.bootstrap)
@@ -83,7 +84,7 @@ def _bar(console: Console) -> Progress:
     )
 
 
-def _work(cells: Sequence[Cell], settings: ExperimentSettings, progress: Progress, task: Any) -> None:
+def _work(cells: Sequence[Cell], pool: Pool, progress: Progress, task: Any) -> None:
     store = RunStore(cells[0].store) if cells else None
     left = [cell for cell in cells if store is not None and not store.finished(cell.name)]
     progress.advance(task, len(cells) - len(left))
@@ -93,7 +94,7 @@ def _work(cells: Sequence[Cell], settings: ExperimentSettings, progress: Progres
         progress.advance(task, share - shares[cell])
         shares[cell] = share
 
-    drain(left, run_cell, workers=settings.workers, on_progress=report, threads=_threads(settings))
+    pool.run(left, report)
 
 
 def _threads(settings: ExperimentSettings) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 from mogrid.errors import MogridError
 
-__all__ = ["CellError", "drain"]
+__all__ = ["CellError", "Pool"]
 
 
 class CellError(MogridError):
@@ -29,60 +29,74 @@ class _Event:
     value: Any = None
 
 
-def drain(
-    cells: Sequence[Any],
-    work: Callable[[Any, Callable[[float], None], Callable[[], bool]], None],
-    *,
-    workers: int,
-    on_progress: Callable[[int, float], None] = lambda cell, share: None,
-    threads: int = 1,
-) -> None:
-    """Run ``work(cell, progress, stop)`` for every cell; return when all are done.
+class Pool:
+    """Worker processes that run cells; started with the first cells, and kept for later ones.
 
     Parameters
     ----------
-    cells : sequence of picklable values
-    work : picklable callable
+    work : picklable callable of (cell, progress, stop)
         Reports its share done through `progress`, and gives up soon, leaving a checkpoint, once `stop()` is true.
     workers : int
         Processes. Each imports what it needs once and takes cells in order.
-    on_progress : callable of (cell index, share of the cell done in 0 .. 1)
     threads : int
         Of each worker.
-
-    Raises
-    ------
-    CellError
-        The first failure, after the other workers stopped at a checkpoint.
-    KeyboardInterrupt
-        Ctrl-C, likewise.
     """
-    if not cells:
-        return
-    context = mp.get_context("spawn")
-    tasks: Any = context.Queue()
-    events: Any = context.Queue()
-    # A plain flag: an Event would wait for the answer of workers that may have ended.
-    halt: Any = context.RawValue("b", 0)
-    for i, cell in enumerate(cells):
-        tasks.put((i, cell))
-    count = min(workers, len(cells))
-    for _ in range(count):
-        tasks.put(None)
-    with _environment(threads):
-        processes = [
-            context.Process(target=_worker, args=(work, tasks, events, halt, threads), daemon=True)
-            for _ in range(count)
-        ]
-        for process in processes:
-            process.start()
-    failure: _Event | None = None
-    interrupted = False
-    remaining = len(cells)
-    try:
+
+    def __init__(
+        self,
+        work: Callable[[Any, Callable[[float], None], Callable[[], bool]], None],
+        *,
+        workers: int,
+        threads: int = 1,
+    ) -> None:
+        self._context = mp.get_context("spawn")
+        self._tasks: Any = self._context.Queue()
+        self._events: Any = self._context.Queue()
+        # A plain flag: an Event would wait for the answer of workers that may have ended.
+        self._halt: Any = self._context.RawValue("b", 0)
+        self._arguments = (work, self._tasks, self._events, self._halt, threads)
+        self._workers = workers
+        self._threads = threads
+        self._processes: list[Any] = []
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._halt.value = 1
+        for _ in self._processes:
+            self._tasks.put(None)
+        for process in self._processes:
+            process.join(timeout=30)
+            if process.is_alive():
+                process.terminate()
+
+    def run(self, cells: Sequence[Any], on_progress: Callable[[int, float], None] = lambda cell, share: None) -> None:
+        """Run every cell; return when all are done.
+
+        Parameters
+        ----------
+        cells : sequence of picklable values
+        on_progress : callable of (cell index, share of the cell done in 0 .. 1)
+
+        Raises
+        ------
+        CellError
+            The first failure, after the other workers stopped at a checkpoint.
+        KeyboardInterrupt
+            Ctrl-C, likewise.
+        """
+        if not cells:
+            return
+        for task in enumerate(cells):
+            self._tasks.put(task)
+        self._start()
+        failure: _Event | None = None
+        interrupted = False
+        remaining = len(cells)
         while remaining:
             try:
-                event = _next_event(events, processes)
+                event = self._next_event()
                 if event is None:
                     failure = failure or _Event(-1, "error", "a worker process died (killed, or out of memory?)")
                     break
@@ -94,31 +108,34 @@ def drain(
                     on_progress(event.cell, 1.0)
                 elif event.kind == "error":
                     failure = failure or event
-                    halt.value = 1
             except KeyboardInterrupt:
                 interrupted = True
-                halt.value = 1
-    finally:
-        halt.value = 1
-        for process in processes:
-            process.join(timeout=30)
-            if process.is_alive():
-                process.terminate()
-    if failure is not None:
-        raise CellError(str(failure.value))
-    if interrupted:
-        raise KeyboardInterrupt
+                self._halt.value = 1
+        if failure is not None:
+            raise CellError(str(failure.value))
+        if interrupted:
+            raise KeyboardInterrupt
 
+    def _start(self) -> None:
+        if self._processes:
+            return
+        with _environment(self._threads):
+            for _ in range(self._workers):
+                process = self._context.Process(target=_worker, args=self._arguments, daemon=True)
+                process.start()
+                self._processes.append(process)
 
-def _next_event(events: Any, processes: Sequence[Any]) -> _Event | None:
-    """Wait for a worker's next word; None when all of them have ended without one."""
-    while True:
-        try:
-            event: _Event = events.get(timeout=0.5)
-            return event
-        except queue.Empty:
-            if not any(process.is_alive() for process in processes):
-                return None
+    def _next_event(self) -> _Event | None:
+        """Wait for a worker's next word; None when one has died: nobody else would run its cell."""
+        while True:
+            try:
+                event: _Event = self._events.get(timeout=0.5)
+                return event
+            except queue.Empty:
+                if not all(process.is_alive() for process in self._processes):
+                    self._halt.value = 1
+                    if not any(process.is_alive() for process in self._processes) or self._events.empty():
+                        return None
 
 
 class _environment:
@@ -166,8 +183,10 @@ def _worker(work: Any, tasks: Any, events: Any, halt: Any, threads: int) -> None
         except Interrupted:
             events.put(_Event(index, "stopped"))
         except ValueError as error:  # every error of ours that a user can cause is one
+            halt.value = 1  # before this worker takes another cell
             events.put(_Event(index, "error", f"{_label(cell)}: {error}"))
         except Exception:  # a fault in a library: the parent shows all of it
+            halt.value = 1
             events.put(_Event(index, "error", f"{_label(cell)}: {traceback.format_exc()}"))
 
 

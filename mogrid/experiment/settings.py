@@ -15,6 +15,9 @@ __all__ = ["OBJECTIVES", "EncoderSettings", "EvaluationSettings", "ExperimentSet
 
 OBJECTIVES = ("effectiveness", "ood", "adversarial")
 
+# What the surrogate's smallest form needs for three objectives, and one to hold out.
+_INTERIOR = 6
+
 
 class EncoderSettings(Strict):
     """The retriever. `path` (a folder or Hub id) replaces a from-scratch BERT of `size`."""
@@ -120,6 +123,12 @@ class ExperimentSettings(Strict):
         for k, name in enumerate(OBJECTIVES):
             if all(row.get(name, 0.0) == 0 for row in self.weights):
                 raise ValueError(f"no weights train objective {k + 1} of {len(OBJECTIVES)}, {name!r}")
+        inside = {tuple(row.get(name, 0.0) for name in OBJECTIVES) for row in self.weights}
+        inside = {row for row in inside if min(row) > 0}
+        if len(inside) < _INTERIOR:
+            raise ValueError(
+                f"{len(inside)} distinct weights have every objective above 0; the surrogate needs {_INTERIOR}"
+            )
         return self
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 
+from mogrid.solvers._conic import HalfspaceQP
 from mogrid.solvers._qp import normalised, simplex_qp, spread, uniform
 from mogrid.solvers._settings import PerObjective, number, per_objective, values_of
 from mogrid.solvers.base import Array, Solver, Step
+from mogrid.solvers.errors import SolverError
 
 __all__ = ["ParetoTarget"]
 
@@ -29,6 +33,10 @@ class ParetoTarget(Solver):
         Positive. A larger p_k asks for a smaller loss of objective k: training ends where p_k (L_k − z_k) are equal.
     ideal : mapping of name to float, or sequence of float, optional
         The point z that the ray starts from, 0 for names left out: the lowest value each loss can hope for.
+    bounds : float, mapping of name to float, or sequence of float
+        Lower bounds c on the weights, summing to less than 1: an objective keeps at least this share however far ahead
+        of its ray it is. With bounds the programme is stated in cvxpy (DPP, compiled once) and solved by Clarabel, in
+        about 2 ms a step; without them an exact active-set method solves it in a fiftieth of that.
     balance : float
         κ: how much of a step goes into balance rather than descent. Plain descent is stable up to a step size of about
         1/(κ · largest curvature): lower it where the losses swing about the ray.
@@ -57,14 +65,36 @@ class ParetoTarget(Solver):
     paper = "arXiv 2108.00597"
     needs_losses = True
 
-    def __init__(self, preference: PerObjective, ideal: PerObjective | None = None, balance: float = 0.5) -> None:
+    def __init__(
+        self,
+        preference: PerObjective,
+        ideal: PerObjective | None = None,
+        bounds: float | PerObjective = 0.0,
+        balance: float = 0.5,
+    ) -> None:
         self._preference = per_objective(self.name, "preference", preference, above=0.0)
         self._ideal = per_objective(self.name, "ideal", {} if ideal is None else ideal)
+        self._bounds: float | PerObjective
+        if isinstance(bounds, Real):
+            self._bounds = number(self.name, "bounds", bounds, at_least=0.0, below=1.0)
+        else:
+            self._bounds = per_objective(self.name, "bounds", bounds, at_least=0.0)
         self.balance = number(self.name, "balance", balance, above=0.0)
+        self._compiled: tuple[tuple[str, ...], HalfspaceQP] | None = None
 
     def active(self, objectives: tuple[str, ...]) -> tuple[bool, ...]:
         self._settings(objectives)
+        self._lower(objectives)
         return super().active(objectives)
+
+    def _lower(self, objectives: tuple[str, ...]) -> Array:
+        if isinstance(self._bounds, float):
+            lower = np.full(len(objectives), self._bounds)
+        else:
+            lower = values_of(self.name, "bounds", self._bounds, objectives, default=0.0)
+        if lower.sum() >= 1.0:
+            raise SolverError(f"{self.name}: bounds must sum to less than 1, they sum to {lower.sum():g}")
+        return lower
 
     def _settings(self, objectives: tuple[str, ...]) -> tuple[Array, Array]:
         preference = values_of(self.name, "preference", self._preference, objectives)
@@ -80,6 +110,31 @@ class ParetoTarget(Solver):
             return uniform(count), 0.0
         size = float(np.abs(values).mean())
         imbalance = values[rows] / size if size > 0.0 else np.zeros(len(rows))
+        lower = self._lower(step.objectives)
+        if lower.any():
+            return self._bounded(step.objectives, preference, lower, matrix, rows, imbalance)
         inner, gap = simplex_qp(matrix, self.balance * imbalance)
         weights = spread(inner * preference[rows], rows, count)
         return weights / weights.sum(), gap
+
+    def _bounded(
+        self,
+        objectives: tuple[str, ...],
+        preference: Array,
+        lower: Array,
+        matrix: Array,
+        rows: list[int],
+        imbalance: Array,
+    ) -> tuple[Array, float]:
+        """Solve with w_k ≥ c_k, which is linear in λ: p_k λ_k ≥ c_k Σ_j p_j λ_j."""
+        count = len(preference)
+        if self._compiled is None or self._compiled[0] != objectives:
+            halfspaces = np.diag(preference) - lower[:, None] * preference
+            self._compiled = objectives, HalfspaceQP(halfspaces)
+        full, linear = np.zeros((count, count)), np.zeros(count)
+        full[np.ix_(rows, rows)] = matrix
+        linear[rows] = self.balance * imbalance
+        inner, gap = self._compiled[1].solve(full, linear)
+        # The solver's own tolerance must not show as a weight below its bound.
+        above = np.clip(inner * preference / (inner @ preference) - lower, 0.0, None)
+        return lower + above * (1.0 - lower.sum()) / above.sum(), gap

@@ -103,6 +103,7 @@ def command(data: Path, out: Path, *more: str) -> list[str]:
         (["--preference", "effectiveness=2,oood=1,adversarial=1"], "did you mean 'ood'"),
         (["--preference", "effectiveness=2"], "no value for 'ood'"),
         (["--set", "weights=[{effectiveness: 0.5, ood: 0.2, adversarial: 0.2}]"], "sum to 0.9, not 1"),
+        (["--set", "weights=[{effectiveness: 0.5, ood: 0.3, adversarial: 0.2}]"], "the surrogate needs 6"),
         (["--size", "2by128"], "LAYERSxWIDTH"),
         (["--pooling", "max"], "encoder.pooling"),
         (["--data", "/nonexistent"], "domains.yaml: cannot be read"),
