@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
@@ -33,9 +32,9 @@ def test_plain_loop_example() -> None:
     scope: dict = {}
     exec(compile(BLOCKS[1], "README.md", "exec"), scope)
     x = scope["x"].detach()
-    assert abs(float(x[1])) < 1e-3
-    assert -1.001 <= float(x[0]) <= 1.001
-    assert torch.isfinite(x).all()
+    # the front is the segment between the two minima, (-1, -1) and (1, 1)
+    assert abs(float(x[0] - x[1])) < 1e-3
+    assert abs(float(x.mean())) <= 1.001
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\((benchmarks/[^)]+)\)", (ROOT / "README.md").read_text("utf-8")))

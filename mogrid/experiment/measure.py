@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from mogrid.evaluation import (
 )
 from mogrid.evaluation.splits import judged_queries
 from mogrid.experiment.settings import ExperimentSettings
+from mogrid.experiment.tokens import remembering
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -42,7 +42,7 @@ def measure_model(
     """
     evaluation = settings.evaluation
     source = collection.source
-    tokens = _remembering(model)
+    tokens = remembering(model)
     select = encode_split(model, source, Role.SELECT, preprocess=tokens)
     record.temperature = calibrate(select, negatives=evaluation.negatives, redraws=evaluation.redraws)
     options: dict[str, Any] = {
@@ -86,26 +86,3 @@ def _same_corpus(model: SentenceTransformer, domain: Domain, encoded: EncodedSpl
         queries=encode(model, list(queries.values()), "query"),
         qrels=qrels,
     )
-
-
-_TOKENS: dict[Any, Any] = {}
-
-
-def _remembering(model: SentenceTransformer) -> Callable[..., Any]:
-    """Return the model's ``preprocess``, remembering corpora between the runs of a worker.
-
-    Tokenising a corpus takes as long as encoding it with a small model, and all from-scratch runs of an experiment
-    share one vocabulary.
-    """
-    backend = getattr(model.tokenizer, "backend_tokenizer", None)
-    vocabulary = None if backend is None else hash(backend.to_str())
-
-    def preprocess(texts: list[str], task: str) -> Any:
-        if vocabulary is None:
-            return model.preprocess(texts, task=task)
-        key = (vocabulary, model.max_seq_length, task, tuple(texts))
-        if key not in _TOKENS:
-            _TOKENS[key] = dict(model.preprocess(texts, task=task))
-        return _TOKENS[key]
-
-    return preprocess

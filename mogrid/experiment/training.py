@@ -15,6 +15,7 @@ from mogrid.attacks.typos import TRAIN_TYPOS
 from mogrid.data import Collection, Role, training_pairs
 from mogrid.errors import DataError
 from mogrid.experiment.settings import OBJECTIVES, ExperimentSettings
+from mogrid.experiment.tokens import remembering
 from mogrid.retriever import ROUTES
 from mogrid.scaling import FlopLedger
 from mogrid.state import write_json
@@ -111,6 +112,10 @@ class _QuietTrainer(ParetoTrainer):
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         pass
 
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        model: Any = self.model
+        model.save_pretrained(output_dir or self.args.output_dir, create_model_card=False)
+
 
 def _trainer(
     model: SentenceTransformer,
@@ -122,6 +127,8 @@ def _trainer(
     losses = build_losses(model, settings)
     trainer = _QuietTrainer(model=model, args=arguments, train_dataset=datasets, loss=losses, solver=solver)
     trainer.remove_callback(PrinterCallback)
+    collator: Any = trainer.data_collator
+    collator.preprocess_fn = remembering(model)
     return trainer
 
 

@@ -71,7 +71,7 @@ def _entry_points(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
 
 
 class FlopLedger:
-    """Count a model's FLOPs while the context is open.
+    """Count a model's training FLOPs while the context is open; forwards in evaluation mode are not charged.
 
     Attributes
     ----------
@@ -128,6 +128,8 @@ class _ForwardHook:
         self.attention = attention
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        if not (module.training or _CRAFTING.get()):
+            return  # an evaluation in the middle of the training
         inputs = args[0] if args and isinstance(args[0], Mapping) else kwargs
         ids: Any = inputs.get("input_ids", args[0] if args else None)
         rows, length = ids.shape[:2]

@@ -1,0 +1,66 @@
+"""Tokenise every text once a worker: all from-scratch runs of an experiment share one vocabulary.
+
+Tokenising takes as long as running a small encoder, on training batches as on corpora.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+__all__ = ["remembering"]
+
+_IDS, _MASK, _TYPES = "input_ids", "attention_mask", "token_type_ids"
+
+# (vocabulary, maximum length, task) → text → its token ids
+_KNOWN: dict[tuple[int, int, str | None], dict[str, NDArray[np.int32]]] = {}
+
+
+def remembering(model: SentenceTransformer) -> Callable[..., Mapping[str, Any]]:
+    """Return the model's ``preprocess`` with a memory that outlives the model.
+
+    It gives the same features for texts without a prompt; everything it does not know how to rebuild from token ids
+    (another tokenizer than a fast one, left padding, type ids, other modalities) is passed on.
+    """
+    tokenizer: Any = model.tokenizer
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or tokenizer.padding_side != "right" or tokenizer.pad_token_id is None:
+        return model.preprocess
+    vocabulary, pad = hash(backend.to_str()), int(tokenizer.pad_token_id)
+    rest: dict[str, dict[str, Any]] = {}
+
+    def preprocess(texts: Sequence[str], task: str | None = None, prompt: str | None = None, **options: Any) -> Any:
+        texts = list(texts)
+        if prompt or options or not texts:
+            return model.preprocess(texts, task=task, prompt=prompt, **options)
+        known = _KNOWN.setdefault((vocabulary, int(model.max_seq_length or 0), task), {})
+        missing = list(dict.fromkeys(text for text in texts if text not in known))
+        if missing or str(task) not in rest:
+            features: dict[str, Any] = dict(model.preprocess(missing or texts[:1], task=task))
+            tensors = {_IDS, _MASK, _TYPES} & features.keys()
+            if bool(features[_TYPES].any()) if _TYPES in tensors else False:
+                return model.preprocess(texts, task=task)
+            rest[str(task)] = {key: value for key, value in features.items() if key not in tensors}
+            rest[str(task)] |= {key: None for key in tensors}
+            ids, lengths = features[_IDS].numpy().astype(np.int32), features[_MASK].sum(dim=1).tolist()
+            known.update((text, row[:n].copy()) for text, row, n in zip(missing, ids, lengths, strict=False))
+        return _padded([known[text] for text in texts], pad, rest[str(task)])
+
+    return preprocess
+
+
+def _padded(rows: Sequence[NDArray[np.int32]], pad: int, form: Mapping[str, Any]) -> dict[str, Any]:
+    import torch
+
+    lengths = np.array([len(row) for row in rows])
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    ids = np.full(mask.shape, pad, np.int64)
+    ids[mask] = np.concatenate(rows)
+    arrays = {_IDS: ids, _MASK: mask.astype(np.int64), _TYPES: np.zeros_like(ids)}
+    return {key: torch.from_numpy(arrays[key]) if key in arrays else value for key, value in form.items()}
