@@ -127,7 +127,7 @@ def _table(
             cells.append("" if row.success is None else _plus_minus(*row.success, digits=2))
         rows.append(cells)
     entropy = (
-        "CE: contrastive entropy in nats at a temperature calibrated on the select split; chance is 5.55. "
+        "CE: contrastive entropy in nats at one temperature a model, calibrated on the select splits; chance is 5.55. "
         if any("CE" in name for name in measures)
         else ""
     )

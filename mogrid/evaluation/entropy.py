@@ -5,7 +5,7 @@ Definition: Fang et al., "Scaling Laws for Dense Retrieval", SIGIR 2024, arXiv 2
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,20 +86,36 @@ def calibrate_temperature(
     """Return the temperature in [1e-4, 1e4] that minimises the mean contrastive entropy (Guo et al., arXiv 1706.04599).
 
     Use a *select* split, and apply the result to the test splits: it takes the arbitrary scale of dot products out of
-    a comparison without changing any ranking. The entropy is convex in 1/T, so the minimum is the only one. Parameters
-    are those of `contrastive_entropy`.
+    a comparison without changing any ranking. Parameters are those of `contrastive_entropy`.
     """
-    from scipy.optimize import minimize_scalar
+    return best_temperature([entropy_curve(queries, positives, pool, rng, negatives, redraws, exclude)])
 
+
+def entropy_curve(
+    queries: Floats,
+    positives: Floats,
+    pool: Floats,
+    rng: np.random.Generator,
+    negatives: int,
+    redraws: int,
+    exclude: Sequence[Collection[int]] | None,
+) -> Callable[[float], float]:
+    """Return the mean contrastive entropy of fixed draws as a function of 1/T; it is convex."""
     draws = list(_draw(queries, positives, pool, rng, negatives, redraws, exclude))
     count = sum(len(positive) for positive, _ in draws)
+    return lambda inverse: sum(float(_entropy(positive, drawn, inverse).sum()) for positive, drawn in draws) / count
 
-    def mean_entropy(log_temperature: float) -> float:
-        inverse = float(np.exp(-log_temperature))
-        return sum(float(_entropy(positive, drawn, inverse).sum()) for positive, drawn in draws) / count
 
-    low, high = np.log(_TEMPERATURES)
-    best = minimize_scalar(mean_entropy, bounds=(low, high), method="bounded", options={"xatol": 1e-4})
+def best_temperature(curves: Sequence[Callable[[float], float]]) -> float:
+    """Return the T in [1e-4, 1e4] that minimises the mean of curves over 1/T; being convex, it has no other minimum."""
+    from scipy.optimize import minimize_scalar
+
+    best = minimize_scalar(
+        lambda log_temperature: sum(curve(float(np.exp(-log_temperature))) for curve in curves),
+        bounds=tuple(np.log(_TEMPERATURES)),
+        method="bounded",
+        options={"xatol": 1e-4},
+    )
     return float(np.exp(best.x))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from statistics import fmean
@@ -13,7 +13,7 @@ from mogrid.data.domain import Domain, Role
 from mogrid.errors import RoleError
 from mogrid.evaluation.bm25 import bm25_run
 from mogrid.evaluation.encode import encode
-from mogrid.evaluation.entropy import calibrate_temperature, contrastive_entropy
+from mogrid.evaluation.entropy import best_temperature, contrastive_entropy, entropy_curve
 from mogrid.evaluation.errors import EvaluationError
 from mogrid.evaluation.measures import DEPTH, Qrels, Run, rank_measures
 from mogrid.evaluation.results import SplitResult
@@ -156,26 +156,27 @@ def evaluate_bm25(
     return results
 
 
-def calibrate(encoded: EncodedSplit, *, seed: int = 0, negatives: int = 256, redraws: int = 10) -> float:
-    """Return the temperature that minimises the contrastive entropy of a model on a select split.
+def calibrate(
+    encoded: EncodedSplit | Sequence[EncodedSplit], *, seed: int = 0, negatives: int = 256, redraws: int = 10
+) -> float:
+    """Return the one temperature that minimises a model's contrastive entropy, averaged over select splits.
+
+    Calibrated in domain alone, a model that is right there and rightly sure of it is wrongly sure elsewhere, and its
+    OOD entropy tells of that instead of its ranking: give the select splits of all domains that matter.
 
     Raises
     ------
     RoleError
-        The split's role is not ``select``: a temperature fitted to a test split flatters what is measured there.
+        A split's role is not ``select``: a temperature fitted to a test split flatters what is measured there.
     """
-    if encoded.role != Role.SELECT:
-        raise RoleError(f"{encoded.domain!r}: a temperature is calibrated on a select split, not on {encoded.role}")
-    pair_queries, positives, relevant = relevant_pairs(encoded)
-    return calibrate_temperature(
-        encoded.queries[pair_queries],
-        encoded.documents[positives],
-        encoded.documents,
-        rng=stream(seed, encoded.domain),
-        negatives=negatives,
-        redraws=redraws,
-        exclude=relevant,
-    )
+    curves = []
+    for split in [encoded] if isinstance(encoded, EncodedSplit) else encoded:
+        if split.role != Role.SELECT:
+            raise RoleError(f"{split.domain!r}: a temperature is calibrated on a select split, not on {split.role}")
+        pair_queries, positives, relevant = relevant_pairs(split)
+        rows = split.queries[pair_queries], split.documents[positives], split.documents
+        curves.append(entropy_curve(*rows, stream(seed, split.domain), negatives, redraws, relevant))
+    return best_temperature(curves)
 
 
 def _perturbed_queries(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -116,9 +118,12 @@ def tokenizer_of(collection: Collection, settings: ExperimentSettings, store: Pa
         rows = (pair for domain in domains for pair in training_pairs(domain))
         texts = (text for pair in rows for text in (pair["query"], pair["document"]))
         trained = train_tokenizer(texts, encoder.vocabulary, encoder.max_length)
-        partial = folder.with_suffix(".partial")
+        partial = folder.with_suffix(f".{os.getpid()}.partial")
         trained.save_pretrained(partial)
-        partial.rename(folder)
+        try:
+            partial.rename(folder)
+        except OSError:  # another process was first, with the same vocabulary
+            shutil.rmtree(partial)
     return _tokenizer(folder)
 
 
@@ -212,8 +217,6 @@ def _train(
 
 def _save(model: SentenceTransformer, folder: Path) -> None:
     """Save a model that ``SentenceTransformer(folder)`` loads, whole or not at all."""
-    import shutil
-
     partial = folder.with_suffix(".partial")
     for leftover in (partial, folder):
         if leftover.exists():

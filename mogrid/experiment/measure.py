@@ -44,7 +44,9 @@ def measure_model(
     source = collection.source
     tokens = remembering(model)
     select = encode_split(model, source, Role.SELECT, preprocess=tokens)
-    record.temperature = calibrate(select, negatives=evaluation.negatives, redraws=evaluation.redraws)
+    others = {d.name: encode_split(model, d, Role.SELECT, preprocess=tokens) for d in collection.ood_with(Role.SELECT)}
+    splits = [select, *others.values()]
+    record.temperature = calibrate(splits, negatives=evaluation.negatives, redraws=evaluation.redraws)
     options: dict[str, Any] = {
         "temperature": record.temperature,
         "negatives": evaluation.negatives,
@@ -52,8 +54,7 @@ def measure_model(
     }
     results = evaluate_domain(model, source, Role.SELECT, conditions={TYPOS: SELECT_TYPOS}, encoded=select, **options)
     for domain in collection.ood_with(Role.SELECT):
-        encoded = encode_split(model, domain, Role.SELECT, preprocess=tokens)
-        results += evaluate_domain(model, domain, Role.SELECT, encoded=encoded, **options)
+        results += evaluate_domain(model, domain, Role.SELECT, encoded=others[domain.name], **options)
     test = _same_corpus(model, source, select)
     results += evaluate_domain(model, source, Role.TEST, conditions={TYPOS: TEST_TYPOS}, encoded=test, **options)
     for domain in collection.ood_with(Role.TEST):

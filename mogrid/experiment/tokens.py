@@ -47,7 +47,7 @@ def remembering(model: SentenceTransformer) -> Callable[..., Mapping[str, Any]]:
             if bool(features[_TYPES].any()) if _TYPES in tensors else False:
                 return model.preprocess(texts, task=task)
             rest[str(task)] = {key: value for key, value in features.items() if key not in tensors}
-            rest[str(task)] |= {key: None for key in tensors}
+            rest[str(task)] |= dict.fromkeys(tensors)
             ids, lengths = features[_IDS].numpy().astype(np.int32), features[_MASK].sum(dim=1).tolist()
             known.update((text, row[:n].copy()) for text, row, n in zip(missing, ids, lengths, strict=False))
         return _padded([known[text] for text in texts], pad, rest[str(task)])
