@@ -99,11 +99,13 @@ def _lead(settings: ExperimentSettings, outcome: Outcome) -> list[str]:
     preference = ", ".join(f"{name} {value:g}" for name, value in settings.preference.items())
     weights = ", ".join(f"{name} {value:.2f}" for name, value in outcome.choice.weights.items())
     kneed = ", ".join(f"{name} {value:.2f}" for name, value in outcome.knee.weights.items())
+    seeds, sweep_seeds = len(settings.seeds), len(settings.sweep_seeds or settings.seeds)
+    fewer = f" (weights that only the surrogate needs: {sweep_seeds})" if sweep_seeds != seeds else ""
     return [
         f"For the preference {preference} and a budget of {settings.training.budget:.3g} training FLOPs a run, "
         f"the weights to use are {weights}. The front's knee: {kneed}.",
-        f"Every strategy was trained with the same FLOPs on {len(settings.seeds)} seed(s); fronts and choices are made "
-        "on select-role data, the table is measured on test-role data that no training and no choice has seen.",
+        f"Every strategy was trained with the same FLOPs on {seeds} seed(s){fewer}; fronts and choices "
+        "are made on select-role data, the table is measured on test-role data that no training and no choice has seen.",
     ]
 
 
@@ -181,7 +183,7 @@ def _choice_table(outcome: Outcome) -> Table:
                 f"{choice.weight_low[name]:.2f}-{choice.weight_high[name]:.2f}",
                 f"{choice.predicted[name]:.3f}",
                 f"{choice.low[name]:.2f}-{choice.high[name]:.2f}",
-                f"{means[i]:.3f}{'' if inside else ' (outside)'}",
+                f"{means[i]:.3f}{'' if inside else '*'}",
                 f"{knee.weights[name]:.2f}",
                 f"{knee.predicted[name]:.3f}",
             )
@@ -199,11 +201,11 @@ def _choice_table(outcome: Outcome) -> Table:
             "predicted",
             "90 % interval",
             "measured",
-            "knee's weight",
-            "knee predicted",
+            "knee: weight",
+            "predicted",
         ),
         rows,
-        note=f"Surrogate over the sweep's interior weights, in nats. {fits}.",
+        note=f"Surrogate over the sweep's interior weights, in nats. {fits}. * outside the interval.",
     )
 
 
@@ -276,10 +278,11 @@ def _rich(table: Table) -> RichTable:
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1),
+        collapse_padding=True,
         pad_edge=False,
     )
     for i, name in enumerate(table.columns):
-        rich.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
+        rich.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0, overflow="fold")
     for i, row in enumerate(table.rows):
         rich.add_row(*row, style="bold" if i in table.highlight else None)
     return rich

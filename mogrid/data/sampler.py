@@ -44,12 +44,12 @@ class GroupedBatchSampler(BatchSampler):
         labels: Sequence[int] | None = None,
         name: str = "",
     ) -> None:
-        self.groups = np.asarray(groups, dtype=np.int64)
+        self.groups = np.asarray(groups[:], dtype=np.int64)  # a datasets column is slow row by row
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = 0
         self.drop_last = True
-        marks = np.zeros(len(self.groups), dtype=np.int64) if labels is None else np.asarray(labels)
+        marks = np.zeros(len(self.groups), dtype=np.int64) if labels is None else np.asarray(labels[:])
         self.rows = {int(label): np.flatnonzero(marks == label) for label in np.unique(marks)}
         if batch_size < len(self.rows):
             raise DataError(f"dataset {name!r}: {len(self.rows)} labels do not fit into a batch of {batch_size}")
