@@ -98,14 +98,17 @@ def show(
 def _lead(settings: ExperimentSettings, outcome: Outcome) -> list[str]:
     preference = ", ".join(f"{name} {value:g}" for name, value in settings.preference.items())
     weights = ", ".join(f"{name} {value:.2f}" for name, value in outcome.choice.weights.items())
-    kneed = ", ".join(f"{name} {value:.2f}" for name, value in outcome.knee.weights.items())
+    kneed = ", ".join(
+        f"{name} {value:.2f} (predicted {outcome.knee.predicted[name]:.3f})"
+        for name, value in outcome.knee.weights.items()
+    )
     seeds, sweep_seeds = len(settings.seeds), len(settings.sweep_seeds or settings.seeds)
     fewer = f" (weights that only the surrogate needs: {sweep_seeds})" if sweep_seeds != seeds else ""
     return [
         f"For the preference {preference} and a budget of {settings.training.budget:.3g} training FLOPs a run, "
         f"the weights to use are {weights}. The front's knee: {kneed}.",
         f"Every strategy was trained with the same FLOPs on {seeds} seed(s){fewer}; fronts and choices "
-        "are made on select-role data, the table is measured on test-role data that no training and no choice has seen.",
+        "are made on select-role data, the table on test-role data that no training and no choice has seen.",
     ]
 
 
@@ -171,7 +174,7 @@ def _plus_minus(value: float, width: float, digits: int) -> str:
 
 
 def _choice_table(outcome: Outcome) -> Table:
-    choice, knee = outcome.choice, outcome.knee
+    choice = outcome.choice
     means = outcome.measured.mean(axis=0)
     rows = []
     for i, name in enumerate(OBJECTIVES):
@@ -184,8 +187,6 @@ def _choice_table(outcome: Outcome) -> Table:
                 f"{choice.predicted[name]:.3f}",
                 f"{choice.low[name]:.2f}-{choice.high[name]:.2f}",
                 f"{means[i]:.3f}{'' if inside else '*'}",
-                f"{knee.weights[name]:.2f}",
-                f"{knee.predicted[name]:.3f}",
             )
         )
     fits = "; ".join(
@@ -201,8 +202,6 @@ def _choice_table(outcome: Outcome) -> Table:
             "predicted",
             "90 % interval",
             "measured",
-            "knee: weight",
-            "predicted",
         ),
         rows,
         note=f"Surrogate over the sweep's interior weights, in nats. {fits}. * outside the interval.",
