@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -149,11 +150,20 @@ def test_a_nan_loss_names_objective_step_and_run(data, tmp_path, capsys) -> None
     assert "step" in captured.err
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Children obey Ctrl-C even where this process was started in the background, with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("interruptible")
 def test_whole_job_then_interrupted_job_gives_the_same_numbers(data, tmp_path) -> None:
     """Ctrl-C in the middle, the same command again: every record is that of the undisturbed job."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
