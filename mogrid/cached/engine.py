@@ -1,0 +1,404 @@
+"""The gradient cache (GradCache, arXiv 2101.06983) with a solver between its two passes.
+
+GradCache encodes without a graph, takes the loss's gradient at the embeddings, and encodes again with a graph, one
+mini-batch at a time. With K objectives the cache holds K gradients at the embeddings; their Gramian is what MGDA-UB
+(arXiv 1810.04650) solves on, so the weights are known before the second pass, and one encoder backward of the weighted
+gradient is all that is needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from mogrid.cached.encoding import Encoding
+from mogrid.errors import ConfigError, nearest
+from mogrid.gradients import GradientEngine, StepReport, gramian
+from mogrid.solvers import NonFiniteGradientError, NonFiniteLossError, Solver, StepStatistics
+
+__all__ = ["CachedEngine"]
+
+Losses = Mapping[str, Tensor | Callable[[], Tensor]]
+
+
+class CachedEngine:
+    """Turn the objectives' losses of large batches into one combined ``.grad``, in the memory of a mini-batch.
+
+    In a loop of your own, encode with `encode`, compute any losses from the embeddings, and hand them to `backward`.
+    Losses that call the model themselves, such as those of sentence-transformers, need no change: while a function
+    given to `backward` runs, the model's forward goes through `encode`.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Called with a mapping of features; returns embeddings, or a mapping that holds them as ``sentence_embedding``.
+    objectives : sequence of str
+        Names, in the order of the Gramian's rows.
+    solver : Solver
+    parameters : iterable of nn.Parameter, optional
+        What is trained, by default the model's parameters. Parameters of a loss get their gradient as well.
+    mini_batch_size : int
+        Texts encoded at a time.
+    gramian : {"representation", "exact"}
+        What the weights follow from; the combined gradient Σ w_k g_k is exact in both.
+
+        "representation": G_kl = ⟨∂L_k/∂E, ∂L_l/∂E⟩ over all embeddings E of the step. The encoder is run twice
+        forward and once backward, whatever K; K × B × d floats are kept. An upper bound stands in for the gradients'
+        own Gramian (MGDA-UB), and objectives that embed different texts share no row: their G is diagonal, so that
+        conflicts between them, which arise in the encoder, are not seen.
+
+        "exact": G_kl = ⟨g_k, g_l⟩ over the parameters; the second pass is made for one objective after the other and
+        K copies of the gradient are kept. Where objectives embed different texts this costs no more time than
+        "representation"; texts that several objectives share are encoded with a graph once for each.
+    gradient_statistics : bool
+        For "exact": take per-objective gradients also when the solver does not need them.
+    reduce : bool
+        Average over the default process group. The model must run without gradient synchronisation (``no_sync``).
+
+    Raises
+    ------
+    ConfigError
+        A setting has a wrong value, or the solver needs the gradients themselves (moving averages of them, or
+        independent half batches), which only "exact" has.
+
+    Examples
+    --------
+    >>> engine = CachedEngine(model, ("effectiveness", "typos"), MGDA(), mini_batch_size=32)  # doctest: +SKIP
+    >>> for batch in batches:  # doctest: +SKIP
+    ...     query, typo, document = (engine.encode(batch[c]) for c in ("query", "typo", "document"))
+    ...     report = engine.backward(
+    ...         {"effectiveness": masked_info_nce(query, document), "typos": masked_info_nce(typo, document)}
+    ...     )
+    ...     optimiser.step()
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objectives: Sequence[str],
+        solver: Solver,
+        *,
+        parameters: Iterable[nn.Parameter] | None = None,
+        mini_batch_size: int = 32,
+        gramian: Literal["representation", "exact"] = "representation",
+        gradient_statistics: bool = True,
+        reduce: bool = False,
+    ) -> None:
+        if not isinstance(mini_batch_size, int) or mini_batch_size < 1:
+            raise ConfigError(f"mini_batch_size: expected a positive whole number, got {mini_batch_size!r}")
+        if gramian not in ("representation", "exact"):
+            raise ConfigError(f"gramian: expected 'representation' or 'exact', got {gramian!r}")
+        if gramian == "representation" and (solver.needs_halves or solver.tracking is not None):
+            raise ConfigError(f"solver {solver.name!r} needs the gradients of the parameters: set gramian='exact'")
+        self.model = model
+        self.objectives = tuple(objectives)
+        self.solver = solver
+        self.mini_batch_size = mini_batch_size
+        self.gramian = gramian
+        self.reduce = reduce
+        self.step = 0
+        self.parameters = [p for p in (model.parameters() if parameters is None else parameters) if p.requires_grad]
+        self._exact = (
+            GradientEngine(
+                self.parameters,
+                self.objectives,
+                solver,
+                gradient_statistics=gradient_statistics,
+                reduce=reduce,
+            )
+            if gramian == "exact"
+            else None
+        )
+        self._encodings: list[Encoding] = []
+        self._losses: dict[str, Tensor] = {}
+        self._heads: dict[str, list[Tensor | None]] = {}
+        self._active: tuple[str, ...] | None = None
+
+    # -- first pass ------------------------------------------------------------------------------------------------
+
+    def encode(self, features: Mapping[str, Any], **options: Any) -> Tensor:
+        """Encode one batch of texts without a graph and remember it for the second pass.
+
+        Parameters
+        ----------
+        features : mapping
+            Tensors of shape (B, ...) and settings that apply to the whole batch, as the model takes them.
+        **options
+            Handed to the model.
+
+        Returns
+        -------
+        Tensor, shape (B, d)
+            A leaf that requires a gradient; under ``torch.no_grad`` a plain tensor, of which nothing is remembered.
+        """
+        return self._encode(partial(self.model, **options), features)
+
+    def _encode(self, forward: Callable[[dict[str, Any]], Any], features: Mapping[str, Any]) -> Tensor:
+        def embed(part: dict[str, Any]) -> Tensor:
+            return _embeddings(forward(part))
+
+        encoding = Encoding(embed, features, self.mini_batch_size)
+        if not torch.is_grad_enabled():
+            return encoding.leaf.detach()
+        self._encodings.append(encoding)
+        return encoding.leaf
+
+    @contextlib.contextmanager
+    def _intercepted(self) -> Iterator[None]:
+        """Send calls of the model through `encode` for as long as the context is open."""
+        model: Any = self.model
+        original = model.forward
+        shadowed = "forward" in model.__dict__  # accelerate puts its own there
+
+        def forward(features: Mapping[str, Any], **options: Any) -> dict[str, Tensor]:
+            return {"sentence_embedding": self._encode(partial(original, **options), features)}
+
+        model.forward = forward
+        try:
+            yield
+        finally:
+            if shadowed:
+                model.forward = original
+            else:
+                del model.forward
+
+    def _call(self, loss: Tensor | Callable[[], Tensor]) -> Tensor:
+        if isinstance(loss, Tensor):
+            return loss
+        with self._intercepted():
+            return loss()
+
+    # -- the step --------------------------------------------------------------------------------------------------
+
+    def backward(self, losses: Losses, *, final: bool = True, divisor: float = 1.0) -> StepReport | None:
+        """Solve for the weights and write the combined gradient to ``.grad``, whatever stood there before.
+
+        Parameters
+        ----------
+        losses : mapping of name to scalar Tensor, or to a function that returns one
+            Tensors are functions of what `encode` returned since the last call; functions may call the model.
+        final : bool
+            Whether the optimiser steps after this call; otherwise the next one adds to it (accumulation).
+        divisor : float
+            Number of calls of the step; losses are divided by it.
+
+        Returns
+        -------
+        StepReport or None
+            None until the final call. Gradient norms and cosines are those of the Gramian that was solved on.
+
+        Raises
+        ------
+        NonFiniteLossError, NonFiniteGradientError
+            ``.grad`` is None then, so no optimiser can apply it.
+        """
+        calls = {name: partial(_given, loss) if isinstance(loss, Tensor) else loss for name, loss in losses.items()}
+        return self.accumulate(calls, final=final, divisor=divisor, shared_graph=True)
+
+    def accumulate(
+        self,
+        losses: Mapping[str, Callable[[], Tensor]],
+        *,
+        final: bool = True,
+        divisor: float = 1.0,
+        run_backward: Callable[..., None] = Tensor.backward,
+        loss_scale: float = 1.0,
+        shared_graph: bool | Collection[str] = False,
+    ) -> StepReport | None:
+        """Take one micro-batch; parameters and errors as of `GradientEngine.accumulate`.
+
+        With the representation's Gramian, the second pass of all micro-batches waits for the final one, which brings
+        the weights: texts and cached gradients of the micro-batches before it are kept until then.
+        """
+        try:
+            for name in losses:
+                if name not in self.objectives:
+                    raise ConfigError(f"losses: no objective {name!r}{nearest(name, self.objectives)}")
+            calls = {name: partial(self._call, loss) for name, loss in losses.items()}
+            if self._exact is not None:
+                self._exact.step = self.step
+                report = self._exact.accumulate(
+                    calls,
+                    final=final,
+                    divisor=divisor,
+                    run_backward=partial(self._through_encoder, run_backward),
+                    loss_scale=loss_scale,
+                    shared_graph=bool(shared_graph),  # what may be kept longer than needed is no encoder's graph
+                )
+                self._encodings.clear()
+            else:
+                self._take(calls, divisor, run_backward)
+                report = self._combine(loss_scale) if final else None
+        except BaseException:
+            self._reset()
+            for p in self.parameters:
+                p.grad = None
+            raise
+        if final:
+            self._reset()
+            self.step += 1
+        return report
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the state beside the solver's: the tracked gradients, where the solver tracks them."""
+        return {} if self._exact is None else self._exact.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from a `state_dict` over the same parameters and objectives."""
+        if self._exact is not None:
+            self._exact.load_state_dict(state)
+
+    def _reset(self) -> None:
+        self._encodings.clear()
+        self._losses.clear()
+        self._heads.clear()
+        self._active = None
+
+    # -- gramian="exact" -------------------------------------------------------------------------------------------
+
+    def _through_encoder(self, run_backward: Callable[..., None], loss: Tensor, *, retain_graph: bool) -> None:
+        """Backward of one loss down to the parameters: to the embeddings first, then from them."""
+        run_backward(loss, retain_graph=retain_graph)
+        for encoding in self._encodings:
+            gradient, encoding.leaf.grad = encoding.leaf.grad, None
+            if gradient is not None:
+                encoding.backward(gradient)
+
+    # -- gramian="representation" ----------------------------------------------------------------------------------
+
+    def _take(
+        self, calls: Mapping[str, Callable[[], Tensor]], divisor: float, run_backward: Callable[..., None]
+    ) -> None:
+        """Cache every objective's gradient at the embeddings and at the parameters of the losses themselves."""
+        if self._active is None:
+            active = self.solver.active(self.objectives)
+            self._active = tuple(name for name, on in zip(self.objectives, active, strict=True) if on)
+            for p in self.parameters:
+                p.grad = None
+        for name in self._active:
+            if name not in calls:
+                raise ConfigError(f"losses: objective {name!r} has none")
+            loss = calls[name]() / divisor
+            value = loss.detach().double()
+            self._losses[name] = self._losses[name] + value if name in self._losses else value
+            run_backward(loss, retain_graph=True)  # what hangs on it is the score matrix, not the encoder
+            for encoding in self._encodings:
+                if encoding.leaf.grad is not None:
+                    encoding.gradients[name], encoding.leaf.grad = encoding.leaf.grad, None
+            self._take_heads(name)
+
+    def _take_heads(self, name: str) -> None:
+        row = self._heads.setdefault(name, [None] * len(self.parameters))
+        for i, p in enumerate(self.parameters):
+            if p.grad is not None:
+                before = row[i]
+                row[i] = p.grad if before is None else before.add_(p.grad)
+                p.grad = None
+
+    def _combine(self, loss_scale: float) -> StepReport:
+        assert self._active is not None
+        names = self._active
+        losses = self._reduced_losses(names)
+        products = self._products(names) / loss_scale**2
+        norms = products.diagonal().clamp(min=0).sqrt()
+        finite = bool(torch.isfinite(products).all())
+        if not finite and loss_scale != 1.0:
+            weights = dict.fromkeys(names, 1.0)  # a scaled gradient overflowed: the scaler sees it and skips the step
+            self._second_pass(weights)
+            return StepReport(losses=losses, weights=dict.fromkeys(self.objectives, float("nan")))
+        needs = self.solver.needs
+        if not finite and needs != "gramian":  # the solver does not look at them
+            bad = [name for name, norm in zip(names, norms.tolist(), strict=True) if not math.isfinite(norm)]
+            raise NonFiniteGradientError(bad, self.step)
+        solution = self.solver.solve(
+            StepStatistics(
+                objectives=self.objectives,
+                losses=None if needs == "nothing" else torch.tensor([losses[n] for n in names], dtype=torch.float64),
+                gramian=products if needs == "gramian" else None,
+                step=self.step,
+            )
+        )
+        weights = dict(zip(self.objectives, solution.weights.tolist(), strict=True))
+        self._second_pass(weights)
+        cosines = products / (norms[:, None] * norms[None, :])
+        return StepReport(
+            losses=losses,
+            weights=weights,
+            gradient_norms=dict(zip(names, norms.tolist(), strict=True)),
+            cosines={(a, b): float(cosines[i, j]) for i, a in enumerate(names) for j, b in enumerate(names) if i < j},
+            gap=solution.gap,
+        )
+
+    def _products(self, names: tuple[str, ...]) -> Tensor:
+        """Return G (K, K): every rank holds some of the rows of the embeddings, and all of the losses' parameters."""
+        products = gramian([[encoding.gradients.get(name) for encoding in self._encodings] for name in names])
+        if self.reduce:
+            total = products.to(self._losses[names[0]].device)
+            dist.all_reduce(total)
+            products = total.cpu() / dist.get_world_size() ** 2  # the objective is the mean over ranks
+            for name in names:
+                self._average([g for g in self._heads[name] if g is not None])
+        return products + gramian([self._heads[name] for name in names])
+
+    def _second_pass(self, weights: Mapping[str, float]) -> None:
+        """Write Σ w_k g_k to ``.grad`` with one backward of the encoder."""
+        for i, p in enumerate(self.parameters):
+            p.grad = _weighted({name: row[i] for name, row in self._heads.items()}, weights)
+        for encoding in self._encodings:
+            total = _weighted(encoding.gradients, weights)
+            if total is not None:
+                encoding.backward(total)
+        if self.reduce:
+            for p in self.parameters:
+                p.grad = torch.zeros_like(p) if p.grad is None else p.grad  # unused on this rank only, perhaps
+            self._average([p.grad for p in self.parameters if p.grad is not None])
+
+    def _reduced_losses(self, names: tuple[str, ...]) -> dict[str, float]:
+        values = torch.stack([self._losses[name] for name in names])
+        if self.reduce:
+            self._average([values])
+        losses = dict(zip(names, values.tolist(), strict=True))
+        bad = {name: value for name, value in losses.items() if not math.isfinite(value)}
+        if bad:
+            raise NonFiniteLossError(bad, self.step)
+        return losses
+
+    @staticmethod
+    def _average(tensors: Sequence[Tensor]) -> None:
+        """Average in place over ranks, in one message."""
+        if not tensors:
+            return
+        bucket = torch.cat([tensor.flatten() for tensor in tensors])
+        dist.all_reduce(bucket)
+        bucket /= dist.get_world_size()
+        for tensor, part in zip(tensors, bucket.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+
+def _embeddings(output: Any) -> Tensor:
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, Mapping) and isinstance(output.get("sentence_embedding"), Tensor):
+        return output["sentence_embedding"]
+    raise ConfigError(
+        f"model: expected embeddings or a mapping with 'sentence_embedding', it returned {type(output).__name__}"
+    )
+
+
+def _weighted(gradients: Mapping[str, Tensor | None], weights: Mapping[str, float]) -> Tensor | None:
+    total: Tensor | None = None
+    for name, gradient in gradients.items():
+        if gradient is not None:
+            total = gradient.mul(weights[name]) if total is None else total.add_(gradient, alpha=weights[name])
+    return total
+
+
+def _given(loss: Tensor) -> Tensor:
+    return loss
