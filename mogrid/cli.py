@@ -1,0 +1,100 @@
+"""The command line: ``mogrid COMMAND ...``, each command a module of `mogrid.commands`.
+
+Exit codes: 0 done, 2 bad input (one line on standard error), 3 interrupted; the same command continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+from mogrid.errors import MogridError, nearest
+
+__all__ = ["main"]
+
+#: Command -> line of the help. A module of this name lies in `mogrid.commands`.
+COMMANDS = {
+    "solvers": "list the weighting strategies and their papers",
+}
+
+DONE, BAD_INPUT, INTERRUPTED = 0, 2, 3
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors are one line that says where help is."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: {message} ({self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return the process's exit code.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Without the program's name; by default those of the process.
+    """
+    try:
+        return _run(sys.argv[1:] if argv is None else list(argv))
+    except SystemExit as stop:  # argparse: help, version, errors
+        return stop.code if isinstance(stop.code, int) else DONE
+    except KeyboardInterrupt:
+        print("mogrid: interrupted; what is finished is kept, the same command continues", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader, `head` say, has seen enough; the interpreter must not flush into the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except OSError as error:
+        print(f"mogrid: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
+        return BAD_INPUT
+    except Exception as error:
+        if not isinstance(error, _expected()):
+            raise
+        print(f"mogrid: {' '.join(str(error).split())}", file=sys.stderr)
+        return BAD_INPUT
+
+
+def _run(argv: list[str]) -> int:
+    parser = _Parser(
+        prog="mogrid",
+        description="Train dense retrievers for effectiveness and robustness at once.",
+        epilog="\n".join(["commands:", *(f"  {name:10} {line}" for name, line in COMMANDS.items())]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"mogrid {_version()}")
+    parser.add_argument("command", metavar="COMMAND", help="mogrid COMMAND --help explains it")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    given = parser.parse_args(argv)
+    if given.command not in COMMANDS:
+        parser.error(f"unknown command {given.command!r}{nearest(given.command, COMMANDS)}")
+    module: Any = import_module(f"mogrid.commands.{given.command}")
+    command = _Parser(
+        prog=f"mogrid {given.command}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(command)
+    code: int = module.run(command.parse_args(given.arguments))
+    sys.stdout.flush()  # a closed pipe is to be noticed here
+    return code
+
+
+def _version() -> str:
+    from mogrid import __version__
+
+    return __version__
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """Errors that a user can mend; solvers have their own, behind an import of torch that may not have happened."""
+    solvers = sys.modules.get("mogrid.solvers.errors")
+    return (MogridError,) if solvers is None else (MogridError, solvers.SolverError)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
