@@ -26,6 +26,7 @@ __all__ = ["Outcome", "show"]
 
 TERMINAL = ("nDCG@10", "OOD nDCG@10", "OOD worst", "typo nDCG@10")
 SHOWN = ("nDCG@10", "CE", "OOD nDCG@10", "OOD worst", "OOD CE", "typo nDCG@10", "typo CE")
+_ONE_SEED = " ¹"
 _ALPHA = 0.05
 _STYLES = {
     "sweep": Style(COLOURS[0], group="fixed weights"),
@@ -122,7 +123,8 @@ def _table(
     columns += ["flips SR@10 ↓"] if not costs else []
     rows = []
     for row in summary.rows:
-        cells = [row.strategy + (" (collapsed?)" if row.collapsed else "")]
+        alone = _ONE_SEED if row.seeds == 1 and row.kind == "sweep" else ""
+        cells = [row.strategy + (" (collapsed?)" if row.collapsed else "") + alone]
         if wide:
             cells.append(str(row.seeds))
         if wide or costs:
@@ -147,9 +149,15 @@ def _table(
         title,
         columns,
         rows,
-        note=f"± half of a 95 % bootstrap interval over queries and seeds. {entropy}{ranking}",
+        note=f"± half of a 95 % bootstrap interval over queries and seeds. {_single(rows)}{entropy}{ranking}",
         highlight=frozenset(i for i, row in enumerate(summary.rows) if row.kind == "pareto"),
     )
+
+
+def _single(rows: Sequence[Sequence[str]]) -> str:
+    if not any(row[0].endswith(_ONE_SEED) for row in rows):
+        return ""
+    return f"{_ONE_SEED.strip()} One seed: interval and test are over queries alone. "
 
 
 def _larger(measure: str) -> bool:
