@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cached", description=__doc__.split("\n")[0])
     parser.add_argument("--encoder", default=_packaged(), help=f"folder or id (default: the package {PACKAGED})")
     parser.add_argument("--batch-size", type=int, default=32, help="pairs of a timed step (default: 32)")
-    parser.add_argument("--mini-batch-size", type=int, default=32, help="texts encoded at a time (default: 32)")
+    parser.add_argument("--mini-batch-size", type=int, default=16, help="texts encoded at a time (default: 16)")
     parser.add_argument("--rounds", type=int, default=7, help="timed steps of each variant (default: 7)")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/cached.json"))
     parser.add_argument("--measure", nargs=2, metavar=("VARIANT", "BATCH"), help=argparse.SUPPRESS)
@@ -58,9 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         command += ["--encoder", arguments.encoder, "--mini-batch-size", str(arguments.mini_batch_size)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         memory.append(json.loads(done.stdout.splitlines()[-1]))
-        print(
-            "{variant:45s} batch {batch:4d}   peak {peak_mb:6.0f} MB   before {before_mb:5.0f} MB".format(**memory[-1])
-        )
+        row = memory[-1]
+        print(f"{variant:45s} batch {batch:4d}   peak {row['peak_mb']:5d} MB   before {row['before_mb']:4d} MB")
     from mogrid.runs import versions
     from mogrid.state import write_json
 

@@ -8,20 +8,19 @@ gradient is all that is needed.
 
 from __future__ import annotations
 
-import contextlib
-import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from mogrid.cached.encoding import Encoding
+from mogrid.cached.interception import embeddings_of, intercepted
+from mogrid.cached.representation import RepresentationCache
 from mogrid.errors import ConfigError, nearest
-from mogrid.gradients import GradientEngine, StepReport, gramian
-from mogrid.solvers import NonFiniteGradientError, NonFiniteLossError, Solver, StepStatistics
+from mogrid.gradients import GradientEngine, StepReport
+from mogrid.solvers import Solver
 
 __all__ = ["CachedEngine"]
 
@@ -101,25 +100,15 @@ class CachedEngine:
         self.objectives = tuple(objectives)
         self.solver = solver
         self.mini_batch_size = mini_batch_size
-        self.gramian = gramian
-        self.reduce = reduce
         self.step = 0
         self.parameters = [p for p in (model.parameters() if parameters is None else parameters) if p.requires_grad]
-        self._exact = (
-            GradientEngine(
-                self.parameters,
-                self.objectives,
-                solver,
-                gradient_statistics=gradient_statistics,
-                reduce=reduce,
-            )
-            if gramian == "exact"
-            else None
-        )
         self._encodings: list[Encoding] = []
-        self._losses: dict[str, Tensor] = {}
-        self._heads: dict[str, list[Tensor | None]] = {}
-        self._active: tuple[str, ...] | None = None
+        self._cache = RepresentationCache(self.parameters, self.objectives, solver, reduce)
+        self._exact: GradientEngine | None = None
+        if gramian == "exact":
+            self._exact = GradientEngine(
+                self.parameters, self.objectives, solver, gradient_statistics=gradient_statistics, reduce=reduce
+            )
 
     # -- first pass ------------------------------------------------------------------------------------------------
 
@@ -142,7 +131,7 @@ class CachedEngine:
 
     def _encode(self, forward: Callable[[dict[str, Any]], Any], features: Mapping[str, Any]) -> Tensor:
         def embed(part: dict[str, Any]) -> Tensor:
-            return _embeddings(forward(part))
+            return embeddings_of(forward(part))
 
         encoding = Encoding(embed, features, self.mini_batch_size)
         if not torch.is_grad_enabled():
@@ -150,29 +139,8 @@ class CachedEngine:
         self._encodings.append(encoding)
         return encoding.leaf
 
-    @contextlib.contextmanager
-    def _intercepted(self) -> Iterator[None]:
-        """Send calls of the model through `encode` for as long as the context is open."""
-        model: Any = self.model
-        original = model.forward
-        shadowed = "forward" in model.__dict__  # accelerate puts its own there
-
-        def forward(features: Mapping[str, Any], **options: Any) -> dict[str, Tensor]:
-            return {"sentence_embedding": self._encode(partial(original, **options), features)}
-
-        model.forward = forward
-        try:
-            yield
-        finally:
-            if shadowed:
-                model.forward = original
-            else:
-                del model.forward
-
-    def _call(self, loss: Tensor | Callable[[], Tensor]) -> Tensor:
-        if isinstance(loss, Tensor):
-            return loss
-        with self._intercepted():
+    def _call(self, loss: Callable[[], Tensor]) -> Tensor:
+        with intercepted(self.model, self._encode):
             return loss()
 
     # -- the step --------------------------------------------------------------------------------------------------
@@ -218,9 +186,7 @@ class CachedEngine:
         the weights: texts and cached gradients of the micro-batches before it are kept until then.
         """
         try:
-            for name in losses:
-                if name not in self.objectives:
-                    raise ConfigError(f"losses: no objective {name!r}{nearest(name, self.objectives)}")
+            self._check(losses)
             calls = {name: partial(self._call, loss) for name, loss in losses.items()}
             if self._exact is not None:
                 self._exact.step = self.step
@@ -234,8 +200,8 @@ class CachedEngine:
                 )
                 self._encodings.clear()
             else:
-                self._take(calls, divisor, run_backward)
-                report = self._combine(loss_scale) if final else None
+                self._cache.take(calls, self._encodings, divisor, run_backward)
+                report = self._cache.combine(self._encodings, self.step, loss_scale) if final else None
         except BaseException:
             self._reset()
             for p in self.parameters:
@@ -255,13 +221,17 @@ class CachedEngine:
         if self._exact is not None:
             self._exact.load_state_dict(state)
 
+    def _check(self, losses: Collection[str]) -> None:
+        for name in losses:
+            if name not in self.objectives:
+                raise ConfigError(f"losses: no objective {name!r}{nearest(name, self.objectives)}")
+        for name, on in zip(self.objectives, self.solver.active(self.objectives), strict=True):
+            if on and name not in losses:
+                raise ConfigError(f"losses: objective {name!r} has none")
+
     def _reset(self) -> None:
         self._encodings.clear()
-        self._losses.clear()
-        self._heads.clear()
-        self._active = None
-
-    # -- gramian="exact" -------------------------------------------------------------------------------------------
+        self._cache.reset()
 
     def _through_encoder(self, run_backward: Callable[..., None], loss: Tensor, *, retain_graph: bool) -> None:
         """Backward of one loss down to the parameters: to the embeddings first, then from them."""
@@ -270,134 +240,6 @@ class CachedEngine:
             gradient, encoding.leaf.grad = encoding.leaf.grad, None
             if gradient is not None:
                 encoding.backward(gradient)
-
-    # -- gramian="representation" ----------------------------------------------------------------------------------
-
-    def _take(
-        self, calls: Mapping[str, Callable[[], Tensor]], divisor: float, run_backward: Callable[..., None]
-    ) -> None:
-        """Cache every objective's gradient at the embeddings and at the parameters of the losses themselves."""
-        if self._active is None:
-            active = self.solver.active(self.objectives)
-            self._active = tuple(name for name, on in zip(self.objectives, active, strict=True) if on)
-            for p in self.parameters:
-                p.grad = None
-        for name in self._active:
-            if name not in calls:
-                raise ConfigError(f"losses: objective {name!r} has none")
-            loss = calls[name]() / divisor
-            value = loss.detach().double()
-            self._losses[name] = self._losses[name] + value if name in self._losses else value
-            run_backward(loss, retain_graph=True)  # what hangs on it is the score matrix, not the encoder
-            for encoding in self._encodings:
-                if encoding.leaf.grad is not None:
-                    encoding.gradients[name], encoding.leaf.grad = encoding.leaf.grad, None
-            self._take_heads(name)
-
-    def _take_heads(self, name: str) -> None:
-        row = self._heads.setdefault(name, [None] * len(self.parameters))
-        for i, p in enumerate(self.parameters):
-            if p.grad is not None:
-                before = row[i]
-                row[i] = p.grad if before is None else before.add_(p.grad)
-                p.grad = None
-
-    def _combine(self, loss_scale: float) -> StepReport:
-        assert self._active is not None
-        names = self._active
-        losses = self._reduced_losses(names)
-        products = self._products(names) / loss_scale**2
-        norms = products.diagonal().clamp(min=0).sqrt()
-        finite = bool(torch.isfinite(products).all())
-        if not finite and loss_scale != 1.0:
-            weights = dict.fromkeys(names, 1.0)  # a scaled gradient overflowed: the scaler sees it and skips the step
-            self._second_pass(weights)
-            return StepReport(losses=losses, weights=dict.fromkeys(self.objectives, float("nan")))
-        needs = self.solver.needs
-        if not finite and needs != "gramian":  # the solver does not look at them
-            bad = [name for name, norm in zip(names, norms.tolist(), strict=True) if not math.isfinite(norm)]
-            raise NonFiniteGradientError(bad, self.step)
-        solution = self.solver.solve(
-            StepStatistics(
-                objectives=self.objectives,
-                losses=None if needs == "nothing" else torch.tensor([losses[n] for n in names], dtype=torch.float64),
-                gramian=products if needs == "gramian" else None,
-                step=self.step,
-            )
-        )
-        weights = dict(zip(self.objectives, solution.weights.tolist(), strict=True))
-        self._second_pass(weights)
-        cosines = products / (norms[:, None] * norms[None, :])
-        return StepReport(
-            losses=losses,
-            weights=weights,
-            gradient_norms=dict(zip(names, norms.tolist(), strict=True)),
-            cosines={(a, b): float(cosines[i, j]) for i, a in enumerate(names) for j, b in enumerate(names) if i < j},
-            gap=solution.gap,
-        )
-
-    def _products(self, names: tuple[str, ...]) -> Tensor:
-        """Return G (K, K): every rank holds some of the rows of the embeddings, and all of the losses' parameters."""
-        products = gramian([[encoding.gradients.get(name) for encoding in self._encodings] for name in names])
-        if self.reduce:
-            total = products.to(self._losses[names[0]].device)
-            dist.all_reduce(total)
-            products = total.cpu() / dist.get_world_size() ** 2  # the objective is the mean over ranks
-            for name in names:
-                self._average([g for g in self._heads[name] if g is not None])
-        return products + gramian([self._heads[name] for name in names])
-
-    def _second_pass(self, weights: Mapping[str, float]) -> None:
-        """Write Σ w_k g_k to ``.grad`` with one backward of the encoder."""
-        for i, p in enumerate(self.parameters):
-            p.grad = _weighted({name: row[i] for name, row in self._heads.items()}, weights)
-        for encoding in self._encodings:
-            total = _weighted(encoding.gradients, weights)
-            if total is not None:
-                encoding.backward(total)
-        if self.reduce:
-            for p in self.parameters:
-                p.grad = torch.zeros_like(p) if p.grad is None else p.grad  # unused on this rank only, perhaps
-            self._average([p.grad for p in self.parameters if p.grad is not None])
-
-    def _reduced_losses(self, names: tuple[str, ...]) -> dict[str, float]:
-        values = torch.stack([self._losses[name] for name in names])
-        if self.reduce:
-            self._average([values])
-        losses = dict(zip(names, values.tolist(), strict=True))
-        bad = {name: value for name, value in losses.items() if not math.isfinite(value)}
-        if bad:
-            raise NonFiniteLossError(bad, self.step)
-        return losses
-
-    @staticmethod
-    def _average(tensors: Sequence[Tensor]) -> None:
-        """Average in place over ranks, in one message."""
-        if not tensors:
-            return
-        bucket = torch.cat([tensor.flatten() for tensor in tensors])
-        dist.all_reduce(bucket)
-        bucket /= dist.get_world_size()
-        for tensor, part in zip(tensors, bucket.split([tensor.numel() for tensor in tensors]), strict=True):
-            tensor.copy_(part.view_as(tensor))
-
-
-def _embeddings(output: Any) -> Tensor:
-    if isinstance(output, Tensor):
-        return output
-    if isinstance(output, Mapping) and isinstance(output.get("sentence_embedding"), Tensor):
-        return output["sentence_embedding"]
-    raise ConfigError(
-        f"model: expected embeddings or a mapping with 'sentence_embedding', it returned {type(output).__name__}"
-    )
-
-
-def _weighted(gradients: Mapping[str, Tensor | None], weights: Mapping[str, float]) -> Tensor | None:
-    total: Tensor | None = None
-    for name, gradient in gradients.items():
-        if gradient is not None:
-            total = gradient.mul(weights[name]) if total is None else total.add_(gradient, alpha=weights[name])
-    return total
 
 
 def _given(loss: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import multiprocessing
 import tempfile
@@ -13,6 +14,8 @@ import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from references import combined, flat
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from torch import nn
 
 from mogrid.cached import CachedEngine, MaskedInfoNCE, gather_rows, masked_info_nce
 from mogrid.errors import ConfigError, DataError
@@ -261,3 +264,37 @@ def test_parameters_of_a_loss_in_two_processes(retriever, columns) -> None:
     ranks = on_ranks(2, lambda rank: heads(model, rank, 2))
     assert torch.equal(*ranks)
     torch.testing.assert_close(ranks[0], heads(model, 0, 1), rtol=1e-7, atol=1e-11)
+
+
+@pytest.mark.parametrize("gramian", ["representation", "exact"])
+def test_losses_that_call_a_distributed_model(retriever, columns, gramian) -> None:
+    """As in a trainer: the loss holds the DDP wrapper, gathers by its own means, and nothing synchronises twice."""
+
+    def cached(model, rows, gather):
+        outer = nn.parallel.DistributedDataParallel(model) if gather else model
+        losses = {
+            "ranking": MultipleNegativesRankingLoss(outer, gather_across_devices=gather),
+            "typos": MaskedInfoNCE(outer, temperature=0.2, gather=gather),
+        }
+        part = {
+            name: {k: v[rows] if isinstance(v, torch.Tensor) else v for k, v in features.items()}
+            for name, features in columns.items()
+        }
+        engine = CachedEngine(
+            model, tuple(losses), MGDA(normalise="l2"), mini_batch_size=4, gramian=gramian, reduce=gather
+        )
+        with outer.no_sync() if gather else contextlib.nullcontext():
+            report = engine.backward(
+                {
+                    "ranking": lambda: losses["ranking"]([dict(part["query"]), dict(part["document"])], None),
+                    "typos": lambda: losses["typos"]([dict(part["typo"]), dict(part["document"])], None),
+                }
+            )
+        values = [*report.weights.values(), *report.losses.values()]
+        return torch.cat([torch.tensor(values, dtype=torch.float64), combined(model)])
+
+    alone = cached(retriever(), slice(None), gather=False)
+    model = retriever()
+    ranks = on_ranks(2, lambda rank: cached(model, slice(8 * rank, 8 * rank + 8), gather=True))
+    assert torch.equal(*ranks)
+    torch.testing.assert_close(ranks[0], alone, rtol=1e-6, atol=1e-8)

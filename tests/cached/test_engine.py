@@ -424,9 +424,10 @@ def test_bad_settings(retriever, settings, message) -> None:
         CachedEngine(retriever(), NAMES, solver, **settings)
 
 
-def test_bad_batches(retriever, columns) -> None:
+@pytest.mark.parametrize("gramian", ["representation", "exact"])
+def test_bad_batches(retriever, columns, gramian) -> None:
     model = retriever()
-    engine = CachedEngine(model, ("one", "two"), MGDA())
+    engine = CachedEngine(model, ("one", "two"), MGDA(), gramian=gramian)
     with pytest.raises(ConfigError, match="no objective 'tow'; did you mean 'two'"):
         engine.backward({"one": engine.encode(columns["query"]).mean(), "tow": torch.ones(())})
     with pytest.raises(ConfigError, match="objective 'two' has none"):
