@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from transformers import PrinterCallback, TrainerCallback
 
 from mogrid.attacks.training import perturbed_pairs
@@ -93,6 +94,7 @@ def _arguments(folder: Path, settings: ExperimentSettings, steps: int, seed: int
         warmup_steps=training.warmup,
         max_grad_norm=training.max_grad_norm,
         bf16=training.bf16,
+        use_cpu=not torch.accelerator.is_available(),  # transformers allows bf16 on a CPU only where told so
         seed=seed,
         data_seed=seed,
         logging_steps=max(steps // 20, 1),
