@@ -15,26 +15,9 @@ import numpy as np
 import pytest
 
 from benchmarks.dpr import main
+from tests.conftest import WORDS
 
 ROOT = Path(__file__).parents[2]
-WORDS = [
-    "river",
-    "stone",
-    "cloud",
-    "engine",
-    "valve",
-    "piston",
-    "garden",
-    "apple",
-    "orange",
-    "bridge",
-    "tower",
-    "signal",
-    "cable",
-    "socket",
-    "server",
-    "packet",
-]
 PRESET = """
 encoder: {size: 1x32, towers: 1, vocabulary: 200, max_length: 16, dropout: 0.1}
 training: {budget: 1.0e9, batch_size: 8, learning_rate: 4.0e-3}
