@@ -32,8 +32,8 @@ class CachedEngine:
 
     In a loop of your own, encode with `encode`, compute any losses from the embeddings, and hand them to `backward`.
     Losses that call the model themselves, such as those of sentence-transformers, need no change: while a function
-    given to `backward` runs, the model's forward goes through `encode`. Losses that reach into the encoder (hooks, token
-    embeddings, `FGM`) do not fit, nor do losses with a gradient cache of their own.
+    given to `backward` runs, the model's forward goes through `encode`. Losses that reach into the encoder (hooks,
+    token embeddings, `FGM`) do not fit, nor do losses with a gradient cache of their own.
 
     Parameters
     ----------
