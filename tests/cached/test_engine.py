@@ -7,7 +7,7 @@ import weakref
 import pytest
 import torch
 import torch.nn.functional as F
-from references import combined, encode_with_graph, jacobian
+from tests.cached.references import combined, encode_with_graph, jacobian
 from torch import nn
 
 from mogrid.cached import CachedEngine, masked_info_nce

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sweeps import NAMES, SEVEN, share_law, sweep
+from tests.frontier.sweeps import NAMES, SEVEN, share_law, sweep
 
 from mogrid.errors import ConfigError, DataError
 from mogrid.frontier import METHODS, choose, fit_surrogate, knee, pick, search_front

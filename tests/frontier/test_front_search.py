@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from sweeps import INSIDE, NAMES, SEVEN, probe, share_law, sweep
+from tests.frontier.sweeps import INSIDE, NAMES, SEVEN, probe, share_law, sweep
 
 from mogrid.errors import ConfigError
 from mogrid.frontier import fit_surrogate, hypervolume, search_front

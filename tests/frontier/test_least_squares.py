@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.optimize import least_squares
-from sweeps import MORE, SEVEN, share_law
+from tests.frontier.sweeps import MORE, SEVEN, share_law
 
 from mogrid.frontier._least_squares import minimise
 from mogrid.frontier.forms import FORMS, Design

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sweeps import INSIDE, LAWS, MORE, NAMES, SEVEN, mixing_law, probe, share_law, sweep
+from tests.frontier.sweeps import INSIDE, LAWS, MORE, NAMES, SEVEN, mixing_law, probe, share_law, sweep
 
 from mogrid.errors import ConfigError, DataError
 from mogrid.frontier import fit_surrogate
