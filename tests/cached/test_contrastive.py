@@ -13,7 +13,6 @@ import torch
 import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.cached.references import combined, flat
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from torch import nn
 
@@ -21,6 +20,7 @@ from mogrid.cached import CachedEngine, MaskedInfoNCE, gather_rows, masked_info_
 from mogrid.errors import ConfigError, DataError
 from mogrid.objectives import InfoNCE
 from mogrid.solvers import MGDA
+from tests.cached.references import combined, flat
 
 
 def by_definition(queries, documents, ids, known, temperature):

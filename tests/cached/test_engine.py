@@ -7,7 +7,6 @@ import weakref
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.cached.references import combined, encode_with_graph, jacobian
 from torch import nn
 
 from mogrid.cached import CachedEngine, masked_info_nce
@@ -15,6 +14,7 @@ from mogrid.errors import ConfigError, DataError
 from mogrid.gradients import GradientEngine
 from mogrid.objectives import InfoNCE, PerturbationConsistency, SmoothWorstDomain
 from mogrid.solvers import MGDA, FixedWeights, NonFiniteGradientError, NonFiniteLossError, StepStatistics, from_config
+from tests.cached.references import combined, encode_with_graph, jacobian
 
 NAMES = ("effectiveness", "typos", "alike")
 
