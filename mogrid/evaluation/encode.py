@@ -47,7 +47,7 @@ def encode(
     texts : sequence of str
     kind : "query" or "document"
     batch_tokens : int, optional
-        Padded tokens a batch; by default 4,096 on a CPU and 65,536 elsewhere.
+        Padded tokens a batch; by default 2,048 on a CPU and 65,536 elsewhere.
     preprocess : callable, optional
         In place of ``model.preprocess``: one that remembers what it tokenised, say. It must give the same features.
 
@@ -68,7 +68,7 @@ def encode(
         if not isinstance(text, str):
             raise EvaluationError(f"{kind} {index} is not a string but {type(text).__name__}")
     if batch_tokens is None:
-        batch_tokens = 4096 if model.device.type == "cpu" else 65536
+        batch_tokens = 2048 if model.device.type == "cpu" else 65536
     if batch_tokens < 1:
         raise EvaluationError(f"batch_tokens must be at least 1, got {batch_tokens}")
     training = model.training
