@@ -9,7 +9,7 @@ cached losses, checkpointing, hooks, sparse embeddings and mixed precision.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -172,7 +172,7 @@ class GradientEngine:
         divisor: float = 1.0,
         run_backward: Callable[..., None] = Tensor.backward,
         loss_scale: float = 1.0,
-        shared_graph: bool = False,
+        shared_graph: bool | Collection[str] = False,
     ) -> StepReport | None:
         """Take one micro-batch; on the final one of the step, solve and write ``.grad``, whatever stood there before.
 
@@ -189,8 +189,9 @@ class GradientEngine:
             Called with a loss and ``retain_graph=`` in place of ``Tensor.backward`` (accelerate, scalers).
         loss_scale : float
             The factor that ``run_backward`` applies; removed from the Gramian, kept in ``.grad``.
-        shared_graph : bool
-            Whether the losses are functions of one forward, whose graph must outlive all backwards but the last.
+        shared_graph : bool or collection of str
+            Whether the losses are functions of one forward, whose graph must outlive all backwards but the last; or
+            the names after whose backward the graph is still needed.
 
         Returns
         -------
@@ -218,10 +219,13 @@ class GradientEngine:
             report = self._backward_together(names, losses, run_backward)
         else:
             scale = dict.fromkeys(names, 1.0) if separate else self._known_weights()
+            kept: Collection[str] = (
+                (names[:-1] if shared_graph else ()) if isinstance(shared_graph, bool) else shared_graph
+            )
             for name in names:
                 loss = losses[name]() / divisor
                 self._note(name, loss)
-                run_backward(loss * scale[name], retain_graph=shared_graph and name != names[-1])
+                run_backward(loss * scale[name], retain_graph=name in kept)
                 if separate:
                     self._collect(name, self._micro_batch % 2 if self.solver.needs_halves else 0)
             self._micro_batch += 1

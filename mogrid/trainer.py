@@ -7,8 +7,9 @@ clipping, mixed precision, schedulers, callbacks, checkpoints and evaluation are
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,8 +19,9 @@ import torch
 from accelerate.utils import DistributedType
 from datasets import Dataset, DatasetDict
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.base.trainer import BaseTrainer
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 from transformers import Trainer
 
 from mogrid.data.sampler import GroupedBatchSampler
@@ -56,20 +58,87 @@ class ParetoTrainingArguments(SentenceTransformerTrainingArguments):
 class MultiObjectiveMixin(Trainer):
     """Several objectives and a solver for any ``transformers.Trainer``; put it before the trainer class.
 
-    The host trainer's ``train_dataset`` is a mapping of objective to dataset, and its ``compute_loss`` is called once
-    per objective with that objective's batch.
+    ``class ParetoSparseTrainer(MultiObjectiveMixin, SparseEncoderTrainer)`` needs no body. The host's ``compute_loss``
+    is called once per dataset with that dataset's batch; while it runs, `current_dataset` names the dataset.
+
+    Parameters
+    ----------
+    model, args, eval_dataset, ...
+        As for the host.
+    train_dataset : dict of str to datasets.Dataset
+        One dataset per objective, or per set of objectives (`terms`).
+    loss : dict of str to loss, optional
+        One per dataset, for the trainers of sentence-transformers. A bare ``transformers.Trainer`` takes none: its
+        model, or a ``compute_loss`` of your own, computes the losses.
+    solver : Solver, str or dict
+        ``MGDA()``, ``"mgda"`` or ``{"name": "pareto_target", "preference": {...}}``.
+    terms : dict of str to sequence of str, optional
+        For datasets whose loss returns a dict of scalars, such as ``SpladeLoss``: the keys of that dict. Each is an
+        objective of its own, called ``dataset/term``, and all of them share one forward. Without it such terms are
+        summed, as sentence-transformers does.
+
+    Attributes
+    ----------
+    objectives : tuple of str
+        In the order of the Jacobian's rows.
+    current_dataset : str or None
+
+    Raises
+    ------
+    ConfigError, DataError, SolverError
+        An objective lacks a dataset, rows or a loss; names do not match; the solver's settings are wrong.
     """
 
     solver: Solver
     objectives: tuple[str, ...]
 
-    def _set_up_objectives(self, solver: Solver | str | Mapping[str, Any], objectives: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        model: Any = None,
+        args: Any = None,
+        train_dataset: Mapping[str, Dataset] | None = None,
+        eval_dataset: Any = None,
+        loss: Mapping[str, Any] | None = None,
+        *,
+        solver: Solver | str | Mapping[str, Any],
+        terms: Mapping[str, Sequence[str]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        datasets = _checked(train_dataset, loss, takes_losses=isinstance(self, BaseTrainer))
+        self._set_up_objectives(solver, _objectives_by_dataset(datasets, terms or {}))
+        sizes = getattr(args, "objective_batch_sizes", None) or {}
+        for name in sizes:
+            if name not in datasets:
+                raise ConfigError(f"objective_batch_sizes: no dataset {name!r}{nearest(name, datasets)}")
+        if loss is not None:
+            kwargs["loss"] = dict(loss)
+        super().__init__(
+            model=model,
+            args=args,
+            # The base trainer adds columns to the datasets it is given, in place: hand it shallow copies.
+            train_dataset=DatasetDict({name: dataset.with_format(None) for name, dataset in datasets.items()}),
+            eval_dataset=eval_dataset,
+            **kwargs,
+        )
+
+    def _set_up_objectives(
+        self, solver: Solver | str | Mapping[str, Any], objectives_of: dict[str, tuple[str, ...]]
+    ) -> None:
         self.solver = solver if isinstance(solver, Solver) else from_config(solver)
-        self.objectives = objectives
-        self.solver.active(objectives)  # names that do not fit are an error now, not after the first forward
+        self._objectives_of = objectives_of
+        self.objectives = tuple(name for names in objectives_of.values() for name in names)
+        self.solver.active(self.objectives)  # names that do not fit are an error now, not after the first forward
         self.last_step: StepReport | None = None
+        self.current_dataset: str | None = None
+        self._terms: dict[str, Tensor] | None = None
         self._engine: GradientEngine | None = None
         self._window: dict[str, list[float]] = {}
+
+    def _active_objectives(self) -> dict[str, tuple[str, ...]]:
+        """Return the objectives that need a forward, by dataset; datasets without one are left out."""
+        on = dict(zip(self.objectives, self.solver.active(self.objectives), strict=True))
+        active = {name: tuple(o for o in own if on[o]) for name, own in self._objectives_of.items()}
+        return {name: own for name, own in active.items() if own}
 
     # -- one batch of every objective a step -----------------------------------------------------------------------
 
@@ -82,8 +151,10 @@ class MultiObjectiveMixin(Trainer):
                 labels=dataset.with_format(None)["label"] if "label" in dataset.column_names else None,
                 name=name,
             )
-        host: Any = self  # sentence-transformers' trainers bring their own choice of batch sampler
-        return host.get_batch_sampler(
+        host: Any = self
+        if not hasattr(host, "get_batch_sampler"):
+            return BatchSampler(RandomSampler(dataset, generator=generator), batch_size, drop_last=True)
+        return host.get_batch_sampler(  # sentence-transformers' trainers bring their own choice of batch sampler
             dataset,
             batch_size=batch_size,
             drop_last=True,
@@ -96,9 +167,8 @@ class MultiObjectiveMixin(Trainer):
         """Return the joint loader, prepared by accelerate."""
         self.accelerator.even_batches = False
         self._engine = None  # a new training has a new optimiser
-        active = self.solver.active(self.objectives)
         given: Any = self.train_dataset
-        datasets = {name: given[name] for name, on in zip(self.objectives, active, strict=True) if on}
+        datasets = {name: given[name] for name in self._active_objectives()}
         sizes = getattr(self.args, "objective_batch_sizes", None) or {}
         generators = {name: torch.Generator() for name in datasets}
         samplers = {
@@ -107,6 +177,8 @@ class MultiObjectiveMixin(Trainer):
             )
             for name, dataset in datasets.items()
         }
+        if not isinstance(self, BaseTrainer):
+            datasets = {name: self._remove_unused_columns(d, "training") for name, d in datasets.items()}
         loader = DataLoader(
             JointDataset(datasets),
             batch_sampler=JointBatchSampler(samplers, generators, self.args.seed),
@@ -157,11 +229,12 @@ class MultiObjectiveMixin(Trainer):
         # Gradients are averaged over ranks per objective by the engine, so DDP must not average any of them itself.
         with self.accelerator.no_sync(model) if self.accelerator.num_processes > 1 else contextlib.nullcontext():
             report = self._gradient_engine().accumulate(
-                {name: partial(self._objective_loss, model, inputs, name) for name in inputs},
+                self._losses(model, inputs),
                 final=self.accelerator.sync_gradients,
                 divisor=float(self.current_gradient_accumulation_steps),
                 run_backward=self.accelerator.backward,
                 loss_scale=1.0 if scaler is None else float(scaler.get_scale()),
+                shared_graph=[name for own in self._active_objectives().values() for name in own[:-1]],
             )
         if report is None:
             return torch.zeros((), device=self.args.device)
@@ -169,11 +242,41 @@ class MultiObjectiveMixin(Trainer):
         total = sum(report.weights[name] * loss for name, loss in report.losses.items())
         return torch.tensor(total, device=self.args.device)
 
-    def _objective_loss(self, model: nn.Module, inputs: dict[str, Any], name: str) -> Tensor:
-        with self.compute_loss_context_manager():
-            loss = self.compute_loss(model, inputs[name])
-        assert isinstance(loss, Tensor)
-        return loss.mean()
+    def _losses(self, model: nn.Module, inputs: dict[str, Any]) -> dict[str, Callable[[], Tensor]]:
+        """Return, by objective, what runs its forward; objectives of one dataset share it."""
+        losses: dict[str, Callable[[], Tensor]] = {}
+        for name in inputs:
+            forward = functools.cache(partial(self._forward, model, inputs, name))
+            losses |= {objective: partial(_item, forward, objective) for objective in self._objectives_of[name]}
+        return losses
+
+    def _forward(self, model: nn.Module, inputs: dict[str, Any], name: str) -> dict[str, Tensor]:
+        """Return the losses of one dataset's batch by objective."""
+        self.current_dataset = name
+        try:
+            with self.compute_loss_context_manager():
+                loss: Any = self.compute_loss(model, inputs[name])
+            terms = loss if isinstance(loss, Mapping) else self._terms
+        finally:
+            self.current_dataset = self._terms = None
+        objectives = self._objectives_of[name]
+        if objectives == (name,):
+            if isinstance(loss, Mapping):
+                loss = torch.stack([term.mean() for term in loss.values()]).sum()
+            assert isinstance(loss, Tensor)
+            return {name: loss.mean()}
+        found = {f"{name}/{term}": value.mean() for term, value in (terms or {}).items()}
+        if found.keys() != set(objectives):
+            returned = ", ".join(map(repr, terms)) if terms else "a single scalar"
+            declared = ", ".join(repr(objective.removeprefix(f"{name}/")) for objective in objectives)
+            raise ConfigError(f"terms: the loss of {name!r} returned {returned}; terms names {declared}")
+        return found
+
+    def track_loss_components(self, loss: dict[str, Tensor]) -> None:
+        """Catch the terms of a dict-valued loss: sentence-transformers shows them here before it sums them."""
+        self._terms = loss
+        host: Any = super()
+        host.track_loss_components(loss)
 
     # -- log, checkpoints ------------------------------------------------------------------------------------------
 
@@ -218,6 +321,10 @@ class MultiObjectiveMixin(Trainer):
             path.write_text("".join(line + "\n" for line in kept), "utf-8")
 
 
+def _item(forward: Callable[[], Mapping[str, Tensor]], objective: str) -> Tensor:
+    return forward()[objective]
+
+
 def _step_of(line: str) -> float:
     """Return the step of a record; a line cut short by a crash belongs to no step that counts."""
     try:
@@ -240,6 +347,8 @@ class ParetoTrainer(MultiObjectiveMixin, SentenceTransformerTrainer):
         One sentence-transformers loss, or any callable module returning a scalar, per objective.
     solver : Solver, str or dict
         ``MGDA()``, ``"mgda"`` or ``{"name": "pareto_target", "preference": {...}}``.
+    terms : dict of str to sequence of str, optional
+        See `MultiObjectiveMixin`.
 
     Raises
     ------
@@ -259,45 +368,34 @@ class ParetoTrainer(MultiObjectiveMixin, SentenceTransformerTrainer):
     >>> trainer.train()  # doctest: +SKIP
     """
 
-    def __init__(
-        self,
-        model: Any = None,
-        args: Any = None,
-        train_dataset: Mapping[str, Dataset] | None = None,
-        eval_dataset: Any = None,
-        loss: Mapping[str, Any] | None = None,
-        *,
-        solver: Solver | str | Mapping[str, Any],
-        **kwargs: Any,
-    ) -> None:
-        datasets = _checked(train_dataset, loss)
-        self._set_up_objectives(solver, tuple(datasets))
-        sizes = getattr(args, "objective_batch_sizes", None) or {}
-        for name in sizes:
-            if name not in datasets:
-                raise ConfigError(f"objective_batch_sizes: no objective {name!r}{nearest(name, datasets)}")
-        # The base trainer adds columns to the datasets it is given, in place: hand it shallow copies.
-        super().__init__(
-            model=model,
-            args=args,
-            train_dataset=DatasetDict({name: dataset.with_format(None) for name, dataset in datasets.items()}),
-            eval_dataset=eval_dataset,
-            loss=dict(loss or {}),
-            **kwargs,
-        )
+
+def _objectives_by_dataset(datasets: Collection[str], terms: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    for name, keys in terms.items():
+        if name not in datasets:
+            raise ConfigError(f"terms: no dataset {name!r}{nearest(name, datasets)}")
+        if isinstance(keys, str) or not keys or len(set(keys)) != len(keys):
+            raise ConfigError(f"terms: {name!r} needs the distinct keys of its loss's dict, got {keys!r}")
+    return {name: tuple(f"{name}/{key}" for key in terms[name]) if name in terms else (name,) for name in datasets}
 
 
-def _checked(train_dataset: Mapping[str, Dataset] | None, loss: Mapping[str, Any] | None) -> dict[str, Dataset]:
-    if not isinstance(train_dataset, Mapping) or not isinstance(loss, Mapping):
-        raise ConfigError("train_dataset and loss must each be a dict of objective to dataset and to loss")
+def _checked(
+    train_dataset: Mapping[str, Dataset] | None, loss: Mapping[str, Any] | None, *, takes_losses: bool
+) -> dict[str, Dataset]:
+    if not isinstance(train_dataset, Mapping):
+        raise ConfigError("train_dataset must be a dict of objective to dataset")
     if not train_dataset:
         raise ConfigError("train_dataset names no objective")
-    for name in train_dataset:
-        if name not in loss:
-            raise ConfigError(f"objective {name!r} has a dataset but no loss{nearest(name, loss)}")
-    for name in loss:
-        if name not in train_dataset:
-            raise ConfigError(f"objective {name!r} has a loss but no dataset{nearest(name, train_dataset)}")
+    if takes_losses:
+        if not isinstance(loss, Mapping):
+            raise ConfigError("loss must be a dict of objective to loss")
+        for name in train_dataset:
+            if name not in loss:
+                raise ConfigError(f"objective {name!r} has a dataset but no loss{nearest(name, loss)}")
+        for name in loss:
+            if name not in train_dataset:
+                raise ConfigError(f"objective {name!r} has a loss but no dataset{nearest(name, train_dataset)}")
+    elif loss is not None:
+        raise ConfigError("loss: this trainer takes none; let its model or its compute_loss return them")
     for name, dataset in train_dataset.items():
         if not isinstance(dataset, Dataset):
             raise ConfigError(f"objective {name!r}: expected a datasets.Dataset, got {type(dataset).__name__}")
