@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from tests.frontier.sweeps import NAMES, SEVEN, share_law, sweep
 
 from mogrid.errors import ConfigError, DataError
 from mogrid.frontier import METHODS, choose, fit_surrogate, knee, pick, search_front
+from tests.frontier.sweeps import NAMES, SEVEN, share_law, sweep
 
 POINTS = arrays(
     float, st.tuples(st.integers(1, 15), st.integers(2, 4)), elements=st.integers(1, 40).map(lambda i: i / 8)

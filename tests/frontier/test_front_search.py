@@ -6,10 +6,10 @@ import time
 
 import numpy as np
 import pytest
-from tests.frontier.sweeps import INSIDE, NAMES, SEVEN, probe, share_law, sweep
 
 from mogrid.errors import ConfigError
 from mogrid.frontier import fit_surrogate, hypervolume, search_front
+from tests.frontier.sweeps import INSIDE, NAMES, SEVEN, probe, share_law, sweep
 
 
 @pytest.fixture(scope="module")

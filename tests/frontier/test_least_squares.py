@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.optimize import least_squares
-from tests.frontier.sweeps import MORE, SEVEN, share_law
 
 from mogrid.frontier._least_squares import minimise
 from mogrid.frontier.forms import FORMS, Design
+from tests.frontier.sweeps import MORE, SEVEN, share_law
 
 
 def design(weights: np.ndarray, own: int = 1) -> Design:

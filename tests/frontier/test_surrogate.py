@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.frontier.sweeps import INSIDE, LAWS, MORE, NAMES, SEVEN, mixing_law, probe, share_law, sweep
 
 from mogrid.errors import ConfigError, DataError
 from mogrid.frontier import fit_surrogate
+from tests.frontier.sweeps import INSIDE, LAWS, MORE, NAMES, SEVEN, mixing_law, probe, share_law, sweep
 
 
 def simplex(count: int, low: float = 0.05, seed: int = 0) -> np.ndarray:
