@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -17,9 +17,31 @@ from torch.utils.checkpoint import get_device_states, set_device_states
 from mogrid.errors import ConfigError, DataError
 from mogrid.objectives.features import take_rows
 
-__all__ = ["Encoding"]
+__all__ = ["Encoding", "Kept", "Way"]
 
 Embed = Callable[[dict[str, Any]], Tensor]
+
+
+class Way(Protocol):
+    """Embeddings of one batch, shape (B, ...), as a leaf that collects gradients, and the way back into the encoder."""
+
+    leaf: Tensor
+    gradients: dict[str, Tensor]
+
+    def backward(self, gradient: Tensor) -> None: ...
+
+
+class Kept:
+    """The plain way: one pass with a graph, which is kept until the weights are known."""
+
+    def __init__(self, embed: Embed, features: Mapping[str, Any]) -> None:
+        self.gradients: dict[str, Tensor] = {}
+        self._embeddings = embed(dict(features))
+        self.leaf = self._embeddings.detach().requires_grad_()
+
+    def backward(self, gradient: Tensor) -> None:
+        if self._embeddings.requires_grad:
+            self._embeddings.backward(gradient)
 
 
 class Encoding:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from mogrid.cached.encoding import Encoding
+from mogrid.cached.encoding import Encoding, Kept, Way
 from mogrid.cached.interception import embeddings_of, intercepted
 from mogrid.cached.representation import RepresentationCache
 from mogrid.errors import ConfigError, nearest
@@ -44,8 +44,9 @@ class CachedEngine:
     solver : Solver
     parameters : iterable of nn.Parameter, optional
         What is trained, by default the model's parameters. Parameters of a loss get their gradient as well.
-    mini_batch_size : int
-        Texts encoded at a time.
+    mini_batch_size : int or None
+        Texts encoded at a time. None: there is no cache but one pass with a graph, in the time and memory of fixed
+        weights; only the Gramian is formed at the embeddings.
     gramian : {"representation", "exact"}
         What the weights follow from; the combined gradient Σ w_k g_k is exact in both.
 
@@ -86,12 +87,14 @@ class CachedEngine:
         solver: Solver,
         *,
         parameters: Iterable[nn.Parameter] | None = None,
-        mini_batch_size: int = 32,
+        mini_batch_size: int | None = 32,
         gramian: Literal["representation", "exact"] = "representation",
         gradient_statistics: bool = True,
         reduce: bool = False,
     ) -> None:
-        if not isinstance(mini_batch_size, int) or mini_batch_size < 1:
+        if mini_batch_size is None and gramian != "representation":
+            raise ConfigError("gramian: without a cache, the exact one is that of GradientEngine")
+        if mini_batch_size is not None and (not isinstance(mini_batch_size, int) or mini_batch_size < 1):
             raise ConfigError(f"mini_batch_size: expected a positive whole number, got {mini_batch_size!r}")
         if gramian not in ("representation", "exact"):
             raise ConfigError(f"gramian: expected 'representation' or 'exact', got {gramian!r}")
@@ -103,7 +106,7 @@ class CachedEngine:
         self.mini_batch_size = mini_batch_size
         self.step = 0
         self.parameters = [p for p in (model.parameters() if parameters is None else parameters) if p.requires_grad]
-        self._encodings: list[Encoding] = []
+        self._encodings: list[Way] = []
         self._cache = RepresentationCache(self.parameters, self.objectives, solver, reduce)
         self._exact: GradientEngine | None = None
         if gramian == "exact":
@@ -134,7 +137,11 @@ class CachedEngine:
         def embed(part: dict[str, Any]) -> Tensor:
             return embeddings_of(forward(part))
 
-        encoding = Encoding(embed, features, self.mini_batch_size)
+        if self.mini_batch_size is None and not torch.is_grad_enabled():
+            return embed(dict(features))
+        encoding: Way = (
+            Kept(embed, features) if self.mini_batch_size is None else Encoding(embed, features, self.mini_batch_size)
+        )
         if not torch.is_grad_enabled():
             return encoding.leaf.detach()
         self._encodings.append(encoding)

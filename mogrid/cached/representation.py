@@ -9,8 +9,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mogrid.cached.encoding import Encoding
+from mogrid.cached.encoding import Way
 from mogrid.gradients import StepReport, gramian
+from mogrid.gradients.distributed import average
 from mogrid.solvers import NonFiniteGradientError, NonFiniteLossError, Solver, StepStatistics
 
 __all__ = ["RepresentationCache"]
@@ -48,7 +49,7 @@ class RepresentationCache:
     def take(
         self,
         calls: Mapping[str, Callable[[], Tensor]],
-        encodings: Sequence[Encoding],
+        encodings: Sequence[Way],
         divisor: float,
         run_backward: Callable[..., None],
     ) -> None:
@@ -76,7 +77,7 @@ class RepresentationCache:
                 row[i] = p.grad if before is None else before.add_(p.grad)
                 p.grad = None
 
-    def combine(self, encodings: Sequence[Encoding], step: int, loss_scale: float) -> StepReport:
+    def combine(self, encodings: Sequence[Way], step: int, loss_scale: float) -> StepReport:
         """Solve on the Gramian of what was taken and write Σ w_k g_k to ``.grad``, with one backward of the encoder."""
         assert self._active is not None
         names = self._active
@@ -110,7 +111,7 @@ class RepresentationCache:
             gap=solution.gap,
         )
 
-    def _products(self, names: tuple[str, ...], encodings: Sequence[Encoding]) -> Tensor:
+    def _products(self, names: tuple[str, ...], encodings: Sequence[Way]) -> Tensor:
         """Return G (K, K): every rank holds some of the rows of the embeddings, and all of the heads."""
         products = gramian([[encoding.gradients.get(name) for encoding in encodings] for name in names])
         if self.reduce:
@@ -118,10 +119,10 @@ class RepresentationCache:
             dist.all_reduce(total)
             products = total.cpu() / dist.get_world_size() ** 2  # the objective is the mean over ranks
             for name in names:
-                _average([g for g in self._heads[name] if g is not None])
+                average([g for g in self._heads[name] if g is not None])
         return products + gramian([self._heads[name] for name in names])
 
-    def _write(self, weights: Mapping[str, float], encodings: Sequence[Encoding]) -> None:
+    def _write(self, weights: Mapping[str, float], encodings: Sequence[Way]) -> None:
         for i, p in enumerate(self.parameters):
             p.grad = _weighted({name: row[i] for name, row in self._heads.items()}, weights)
         for encoding in encodings:
@@ -131,28 +132,17 @@ class RepresentationCache:
         if self.reduce:
             for p in self.parameters:
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad  # unused on this rank only, perhaps
-            _average([p.grad for p in self.parameters if p.grad is not None])
+            average([p.grad for p in self.parameters if p.grad is not None])
 
     def _reduced_losses(self, names: tuple[str, ...], step: int) -> dict[str, float]:
         values = torch.stack([self._losses[name] for name in names])
         if self.reduce:
-            _average([values])
+            average([values])
         losses = dict(zip(names, values.tolist(), strict=True))
         bad = {name: value for name, value in losses.items() if not math.isfinite(value)}
         if bad:
             raise NonFiniteLossError(bad, step)
         return losses
-
-
-def _average(tensors: Sequence[Tensor]) -> None:
-    """Average in place over ranks, in one message."""
-    if not tensors:
-        return
-    bucket = torch.cat([tensor.flatten() for tensor in tensors])
-    dist.all_reduce(bucket)
-    bucket /= dist.get_world_size()
-    for tensor, part in zip(tensors, bucket.split([tensor.numel() for tensor in tensors]), strict=True):
-        tensor.copy_(part.view_as(tensor))
 
 
 def _weighted(gradients: Mapping[str, Tensor | None], weights: Mapping[str, float]) -> Tensor | None:

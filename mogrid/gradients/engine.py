@@ -1,122 +1,29 @@
-"""Per-objective gradients: collect them, reduce them over processes, form their Gramian, write the combination.
+"""The engine: K backwards, one solve, one combined ``.grad``.
 
-This is the only place that knows about gradient accumulation, loss scaling and process groups. A solver sees the
-(K,) losses and the (K, K) Gramian G = J Jᵀ; the model sees ``.grad``. Each objective's gradient is taken with a plain
-``backward()``, one after the other: of all ways measured this is the cheapest, and the only one that also works with
-cached losses, checkpointing, hooks, sparse embeddings and mixed precision.
+Each objective's gradient is taken with a plain ``backward()``, one after the other: of all ways measured this is the
+cheapest, and the only one that also works with cached losses, checkpointing, hooks, sparse embeddings and mixed
+precision.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mogrid.errors import ConfigError, DataError
+from mogrid.errors import ConfigError
+from mogrid.gradients.distributed import Shards, average, averaged
+from mogrid.gradients.probes import Probe
+from mogrid.gradients.products import Gradients, gramian
+from mogrid.gradients.report import StepReport
+from mogrid.gradients.tracking import TrackedGradients
 from mogrid.solvers import NonFiniteGradientError, NonFiniteLossError, Solver, SolverError, StepStatistics
-from mogrid.solvers.base import Needs
+from mogrid.solvers.base import Needs, Solution
 
-__all__ = ["GradientEngine", "StepReport", "backward", "gramian"]
-
-Gradients = list[Tensor | None]
-
-# Columns of J converted to float64 at a time: bounds the extra memory to K × this × 8 bytes.
-_CHUNK = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class StepReport:
-    """What one optimiser step did, per objective.
-
-    Attributes
-    ----------
-    losses, weights : dict of float
-        By objective name. An objective that needed no forward (its weight is known to be zero) has no loss.
-    gradient_norms : dict of float
-        Empty where no per-objective gradients were taken.
-    cosines : dict of (str, str) to float
-        Cosine of each pair of gradients, NaN when one of the two is zero.
-    gap : float
-        The solver's KKT gap relative to trace(G)/K.
-    """
-
-    losses: dict[str, float]
-    weights: dict[str, float]
-    gradient_norms: dict[str, float] = field(default_factory=dict)
-    cosines: dict[tuple[str, str], float] = field(default_factory=dict)
-    gap: float = 0.0
-
-    def flat(self) -> dict[str, float]:
-        """Return one flat mapping with keys such as ``weight/ood`` and ``cosine/ood/adversarial``, for a log."""
-        values = {f"loss/{name}": value for name, value in self.losses.items()}
-        values |= {f"weight/{name}": value for name, value in self.weights.items()}
-        values |= {f"gradient_norm/{name}": value for name, value in self.gradient_norms.items()}
-        values |= {f"cosine/{a}/{b}": value for (a, b), value in self.cosines.items()}
-        return values
-
-
-def gramian(gradients: Sequence[Gradients]) -> Tensor:
-    """Return G = J Jᵀ in float64 on the CPU.
-
-    Parameters
-    ----------
-    gradients : sequence of K lists of P tensors
-        One list per objective; None stands for a zero gradient.
-
-    Returns
-    -------
-    Tensor, shape (K, K), float64
-        Products are formed in float64, so gradients of norm 1e-20 do not vanish and 1e20 do not overflow.
-    """
-    count = len(gradients)
-    device = next((g.device for row in gradients for g in row if g is not None), torch.device("cpu"))
-    total = torch.zeros(count, count, dtype=torch.float64, device=device)
-    small: list[list[Tensor]] = []
-    small_size = 0
-
-    def flush() -> None:
-        nonlocal small_size
-        if small:
-            matrix = torch.stack([torch.cat(column) for column in zip(*small, strict=True)]).double()
-            total.addmm_(matrix, matrix.T)
-            small.clear()
-            small_size = 0
-
-    for column in zip(*gradients, strict=True):
-        present = next((g for g in column if g is not None), None)
-        if present is None:
-            continue
-        if any(g is not None and g.is_sparse for g in column):
-            total += _sparse_products(column, total)
-            continue
-        flat = [torch.zeros_like(present).flatten() if g is None else g.flatten() for g in column]
-        if present.numel() <= _CHUNK // 16:  # few large products beat many small ones
-            small.append(flat)
-            small_size += present.numel()
-            if small_size > _CHUNK:
-                flush()
-            continue
-        for start in range(0, present.numel(), _CHUNK):
-            matrix = torch.stack([g[start : start + _CHUNK] for g in flat]).double()
-            total.addmm_(matrix, matrix.T)
-    flush()
-    return total.cpu()
-
-
-def _sparse_products(column: Sequence[Tensor | None], like: Tensor) -> Tensor:
-    """(K, K) products of one parameter's sparse gradients (``nn.Embedding(sparse=True)``)."""
-    products = torch.zeros_like(like)
-    rows = [None if g is None else g.to_sparse().coalesce().double() for g in column]
-    for i, a in enumerate(rows):
-        for j, b in enumerate(rows[: i + 1]):
-            if a is not None and b is not None:
-                products[i, j] = products[j, i] = torch.sparse.sum(a * b)
-    return products
+__all__ = ["GradientEngine"]
 
 
 def _sum(first: Gradients, second: Gradients) -> Gradients:
@@ -139,7 +46,15 @@ class GradientEngine:
         copies of the gradient in memory; without it such a solver costs one ordinary backward.
     reduce : bool
         Average losses and gradients over the default process group before the Gramian is formed, so that every rank
-        solves the same problem. Forwards must then run without gradient synchronisation (``no_sync``).
+        solves the same problem. Forwards must then run without gradient synchronisation (``no_sync``). Parameters
+        sharded by ``fully_shard`` (FSDP2) are recognised; they synchronise themselves.
+    probe : Probe, optional
+        What the Gramian is formed from in place of the whole gradients.
+
+    Raises
+    ------
+    ConfigError
+        The solver keeps moving averages of the gradients, which no probe has; or shards are of a kind not supported.
     """
 
     def __init__(
@@ -150,16 +65,23 @@ class GradientEngine:
         *,
         gradient_statistics: bool = True,
         reduce: bool = False,
+        probe: Probe | None = None,
     ) -> None:
+        if probe is not None and solver.tracking is not None:
+            raise ConfigError(f"solver {solver.name!r} tracks the gradients themselves: set gradients='exact'")
         self.parameters = [p for p in parameters if p.requires_grad]
         self.objectives = tuple(objectives)
         self.solver = solver
         self.gradient_statistics = gradient_statistics
-        self.reduce = reduce
+        self.probe = probe
+        self.shards = Shards(self.parameters)
+        if self.shards and probe is not None:
+            raise ConfigError("gradients: sharded parameters need the mode 'exact'; its Gramian costs no traffic")
+        self.reduce = reduce and not self.shards
         self.step = 0
         self._buffers: dict[tuple[str, int], Gradients] = {}
         self._losses: dict[str, Tensor] = {}
-        self._tracked: dict[str, Tensor] = {}
+        self._tracked = TrackedGradients(self.parameters, self.objectives)
         self._micro_batch = 0
         self._weights: dict[str, float] | None = None
         self._plan: tuple[list[str], Needs] | None = None
@@ -217,6 +139,8 @@ class GradientEngine:
         separate = not together and (needs != "nothing" or self.gradient_statistics)
         if together:
             report = self._backward_together(names, losses, run_backward)
+        elif self._ends_early(needs) and final and divisor == 1:
+            report = self._solve_early(names, needs, losses, run_backward, loss_scale)
         else:
             scale = dict.fromkeys(names, 1.0) if separate else self._known_weights()
             kept: Collection[str] = (
@@ -266,9 +190,7 @@ class GradientEngine:
     def _report(self, names: list[str], weights: dict[str, float]) -> StepReport:
         losses = self._reduced_losses(names)
         if self.reduce:
-            gradients: Gradients = [p.grad for p in self.parameters]
-            for p, g in zip(self.parameters, self._all_reduce(gradients), strict=True):
-                p.grad = g
+            self._average_grad()
         return StepReport(losses=losses, weights={name: weights[name] for name in self.objectives})
 
     # -- K backwards and a Gramian ---------------------------------------------------------------------------------
@@ -289,9 +211,9 @@ class GradientEngine:
     def _combine(self, names: list[str], needs: Needs, loss_scale: float) -> StepReport:
         losses = self._reduced_losses(names)
         rows = [self._buffers[key] for key in sorted(self._buffers, key=lambda key: (key[1], names.index(key[0])))]
-        if self.reduce:
-            rows = [self._all_reduce(row) for row in rows]
-        products = gramian(rows) / loss_scale**2
+        if self.reduce and self.probe is None:
+            rows = [averaged(row, self.parameters) for row in rows]
+        products = self._products(rows) / loss_scale**2
         halves = None
         if len(rows) > len(names):
             count = len(names)
@@ -302,17 +224,36 @@ class GradientEngine:
         if loss_scale != 1.0 and not bool(torch.isfinite(products).all()):
             # A scaled gradient overflowed: hand it on as it is, the scaler sees it and skips the step.
             self._write(rows, [1.0] * len(rows))
-            return StepReport(losses=losses, weights=dict.fromkeys(self.objectives, float("nan")))
-        norms = products.diagonal().clamp(min=0).sqrt()
-        cosines = products / (norms[:, None] * norms[None, :])
+            return self._skipped(losses)
+        seen = products
         if needs != "gramian":
             self._require_finite(names, products)  # the solver does not look at them
         elif self.solver.tracking is not None:
             self._require_finite(names, products)
-            rows = self._track(names, rows, self.solver.tracking, loss_scale)
-            products = gramian(rows) / loss_scale**2
+            rows = self._tracked.advance(names, rows, self.solver.tracking, loss_scale)
+            products = self._products(rows) / loss_scale**2
+        solution = self._solve(needs, losses, products, halves)
+        weights = solution.weights.tolist()
+        self._write(rows, [weights[self.objectives.index(name)] for name in names])
+        return self._full_report(names, losses, solution, seen)
+
+    def _products(self, rows: list[Gradients]) -> Tensor:
+        """Return the Gramian of what the probe sees of the gradients, averaged over ranks where they are not yet."""
+        if self.shards:
+            return self.shards.gramian(rows)
+        if self.probe is None:
+            return gramian(rows)
+        parts = [self.probe(row) for row in rows]
+        if self.reduce:
+            parts = [[part.clone() for part in row] for row in parts]  # the gradients themselves stay local
+            average([part for row in parts for part in row])
+        return gramian([list(row) for row in parts])
+
+    def _solve(
+        self, needs: Needs, losses: dict[str, float], products: Tensor | None, halves: Tensor | None = None
+    ) -> Solution:
         try:
-            solution = self.solver.solve(
+            return self.solver.solve(
                 StepStatistics(
                     objectives=self.objectives,
                     losses=None if needs == "nothing" else self._in_order(losses),
@@ -324,11 +265,15 @@ class GradientEngine:
         except SolverError:
             self._reset()
             raise
-        weights = dict(zip(self.objectives, solution.weights.tolist(), strict=True))
-        self._write(rows, [weights[name] for name in names])
+
+    def _full_report(
+        self, names: list[str], losses: dict[str, float], solution: Solution, products: Tensor
+    ) -> StepReport:
+        norms = products.diagonal().clamp(min=0).sqrt()
+        cosines = products / (norms[:, None] * norms[None, :])
         return StepReport(
             losses=losses,
-            weights=weights,
+            weights=dict(zip(self.objectives, solution.weights.tolist(), strict=True)),
             gradient_norms=dict(zip(names, norms.tolist(), strict=True)),
             cosines={
                 (a, b): float(cosines[i, j])
@@ -338,30 +283,55 @@ class GradientEngine:
             gap=solution.gap,
         )
 
-    def _track(self, names: list[str], rows: list[Gradients], beta: float, loss_scale: float) -> list[Gradients]:
-        """Advance the moving averages ĝ ← βĝ + (1 − β)g and return them, scaled as the gradients are."""
-        for name, row in zip(names, rows, strict=True):
-            for i, (p, g) in enumerate(zip(self.parameters, row, strict=True)):
-                mean = self._tracked.setdefault(f"{name}/{i}", torch.zeros_like(p, requires_grad=False)).mul_(beta)
-                if g is not None:
-                    mean.add_(g.to_dense() if g.is_sparse else g, alpha=(1 - beta) / loss_scale)
-        count = range(len(self.parameters))
-        return [[self._tracked[f"{name}/{i}"] * loss_scale for i in count] for name in names]
+    def _skipped(self, losses: dict[str, float]) -> StepReport:
+        return StepReport(losses=losses, weights=dict.fromkeys(self.objectives, float("nan")))
+
+    # -- K backwards that end early, a Gramian, and one whole backward ---------------------------------------------
+
+    def _ends_early(self, needs: Needs) -> bool:
+        return (
+            self.probe is not None and self.probe.at is not None and needs == "gramian" and not self.solver.needs_halves
+        )
+
+    def _solve_early(
+        self,
+        names: list[str],
+        needs: Needs,
+        losses: Mapping[str, Callable[[], Tensor]],
+        run_backward: Callable[..., None],
+        loss_scale: float,
+    ) -> StepReport:
+        assert self.probe is not None
+        assert self.probe.at is not None
+        at = self.probe.at
+        values = {name: losses[name]() for name in names}
+        rows: list[Gradients] = []
+        for name, value in values.items():
+            self._note(name, value)
+            gradients = torch.autograd.grad(value * loss_scale, at, retain_graph=True, allow_unused=True)
+            rows.append([torch.zeros_like(t) if g is None else g for g, t in zip(gradients, at, strict=True)])
+        losses_now = self._reduced_losses(names)
+        if self.reduce:
+            average([part for row in rows for part in row if part is not None])
+        products = gramian(rows) / loss_scale**2
+        overflow = loss_scale != 1.0 and not bool(torch.isfinite(products).all())
+        solution = None if overflow else self._solve(needs, losses_now, products)
+        weights = [1.0] * len(self.objectives) if solution is None else solution.weights.tolist()
+        total = torch.stack([v * weights[self.objectives.index(name)] for name, v in values.items()]).sum()
+        run_backward(total, retain_graph=False)
+        if self.reduce:
+            self._average_grad()
+        return (
+            self._skipped(losses_now) if solution is None else self._full_report(names, losses_now, solution, products)
+        )
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the tracked gradients; empty for solvers that track none."""
-        return dict(self._tracked)
+        return self._tracked.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Continue from a `state_dict` over the same parameters and objectives."""
-        for key, value in state.items():
-            name, _, number = key.rpartition("/")
-            if name not in self.objectives or not number.isdigit() or int(number) >= len(self.parameters):
-                raise DataError(f"tracked gradients: {key!r} belongs to no objective and parameter of this training")
-            like = self.parameters[int(number)]
-            if value.shape != like.shape:
-                raise DataError(f"tracked gradients: {key!r} has shape {list(value.shape)}, not {list(like.shape)}")
-            self._tracked[key] = value.to(device=like.device, dtype=like.dtype, copy=True)
+        self._tracked.load_state_dict(state)
 
     def _require_finite(self, names: list[str], products: Tensor) -> None:
         bad = [
@@ -380,6 +350,13 @@ class GradientEngine:
                 if g is not None:
                     total = g.mul_(weight) if total is None else total.add_(g, alpha=weight)
             p.grad = total
+        if self.reduce and self.probe is not None:
+            self._average_grad()  # until here the gradients were this rank's own
+
+    def _average_grad(self) -> None:
+        gradients: Gradients = [p.grad for p in self.parameters]
+        for p, g in zip(self.parameters, averaged(gradients, self.parameters), strict=True):
+            p.grad = g
 
     # -- shared ----------------------------------------------------------------------------------------------------
 
@@ -401,15 +378,6 @@ class GradientEngine:
             raise NonFiniteLossError({name: losses[name] for name in bad}, self.step)
         return losses
 
-    def _all_reduce(self, gradients: Gradients) -> Gradients:
-        """Average over ranks in one message; a parameter unused on one rank only counts as zero there."""
-        dense = [torch.zeros_like(p) if g is None else g for p, g in zip(self.parameters, gradients, strict=True)]
-        bucket = torch.cat([g.flatten() for g in dense])
-        dist.all_reduce(bucket)
-        bucket /= dist.get_world_size()
-        parts = bucket.split([g.numel() for g in dense])
-        return [part.view_as(g) for part, g in zip(parts, dense, strict=True)]
-
     def _in_order(self, losses: dict[str, float]) -> Tensor:
         return torch.tensor([losses[name] for name in self.objectives], dtype=torch.float64)
 
@@ -418,42 +386,3 @@ class GradientEngine:
         self._losses.clear()
         self._weights = self._plan = None
         self._micro_batch = 0
-
-
-def backward(
-    losses: Mapping[str, Tensor] | Sequence[Tensor],
-    parameters: Iterable[nn.Parameter],
-    solver: Solver,
-    *,
-    gradient_statistics: bool = False,
-) -> StepReport:
-    """Write the solver's combination of the losses' gradients into ``.grad``, in a loop of your own.
-
-    Parameters
-    ----------
-    losses : mapping of name to scalar Tensor, or sequence of scalars
-        They may share a graph. A sequence's objectives are called ``"0"``, ``"1"``, ...
-    parameters : iterable of nn.Parameter
-    solver : Solver
-        Keep one for the whole training: many have a state.
-    gradient_statistics : bool
-        Take gradient norms and cosines even when the solver needs no gradients.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from mogrid import MGDA, backward
-    >>> x = torch.nn.Parameter(torch.tensor([0.0, 3.0]))
-    >>> report = backward([(x - 1).square().sum(), (x + 1).square().sum()], [x], MGDA())
-    >>> report.weights
-    {'0': 0.5, '1': 0.5}
-    """
-    named = losses if isinstance(losses, Mapping) else {str(i): loss for i, loss in enumerate(losses)}
-    engine = GradientEngine(parameters, tuple(named), solver, gradient_statistics=gradient_statistics)
-    report = engine.accumulate({name: partial(_given, loss) for name, loss in named.items()}, shared_graph=True)
-    assert report is not None  # a single micro-batch is the final one
-    return report
-
-
-def _given(loss: Tensor) -> Tensor:
-    return loss
