@@ -26,7 +26,7 @@ from transformers import Trainer
 
 from mogrid.data.sampler import GroupedBatchSampler
 from mogrid.errors import ConfigError, DataError, nearest
-from mogrid.gradients import GradientEngine, StepReport
+from mogrid.gradients import Engine, StepReport, make_engine, mode_settings
 from mogrid.joint import JointBatchSampler, JointCollator, JointDataset
 from mogrid.solvers import Solver, from_config
 from mogrid.state import load_state, save_state
@@ -49,10 +49,19 @@ class ParetoTrainingArguments(SentenceTransformerTrainingArguments):
     gradient_statistics : bool
         Record gradient norms and pairwise cosines of every step for every solver. Costs K - 1 gradient copies of
         memory with solvers that do not need per-objective gradients; False gives those one ordinary backward.
+    gradients : str or dict
+        What the weights follow from, and at what cost: ``"exact"``, ``"last_layers"``, ``"sketch"``,
+        ``"representation"`` or ``"cached"``, or a dict with settings such as ``{"mode": "sketch", "size": 1024}``;
+        see `mogrid.gradients.make_engine`.
     """
 
     objective_batch_sizes: dict[str, int] | None = field(default=None)
     gradient_statistics: bool = field(default=True)
+    gradients: dict[str, Any] | str = field(default="exact")  # in this order for HfArgumentParser
+
+    def __post_init__(self) -> None:
+        mode_settings(self.gradients)
+        super().__post_init__()
 
 
 class MultiObjectiveMixin(Trainer):
@@ -131,7 +140,7 @@ class MultiObjectiveMixin(Trainer):
         self.last_step: StepReport | None = None
         self.current_dataset: str | None = None
         self._terms: dict[str, Tensor] | None = None
-        self._engine: GradientEngine | None = None
+        self._engine: Engine | None = None
         self._window: dict[str, list[float]] = {}
 
     def _active_objectives(self) -> dict[str, tuple[str, ...]]:
@@ -193,12 +202,14 @@ class MultiObjectiveMixin(Trainer):
 
     # -- per-objective gradients, weights, combination -------------------------------------------------------------
 
-    def _gradient_engine(self) -> GradientEngine:
+    def _gradient_engine(self) -> Engine:
         if self._engine is None:
             optimiser: Any = self.optimizer
-            trained = [p for group in optimiser.param_groups for p in group["params"]]
-            self._engine = GradientEngine(
-                trained,
+            model: Any = self.model
+            self._engine = make_engine(
+                getattr(self.args, "gradients", "exact"),
+                model,
+                [p for group in optimiser.param_groups for p in group["params"]],
                 self.objectives,
                 self.solver,
                 gradient_statistics=getattr(self.args, "gradient_statistics", True),

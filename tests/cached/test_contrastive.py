@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-import multiprocessing
-import tempfile
-import traceback
 
 import pytest
 import torch
-import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
@@ -21,6 +17,7 @@ from mogrid.errors import ConfigError, DataError
 from mogrid.objectives import InfoNCE
 from mogrid.solvers import MGDA
 from tests.cached.references import combined, flat
+from tests.processes import on_ranks
 
 
 def by_definition(queries, documents, ids, known, temperature):
@@ -183,36 +180,6 @@ def step(model, columns, rows, gramian, gather):
         *report.cosines.values(),
     ]
     return torch.cat([torch.tensor(values, dtype=torch.float64), combined(model)])
-
-
-def in_process(rank, world, store, task, results) -> None:
-    torch.set_num_threads(1)
-    try:
-        dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
-        results.put((rank, task(rank).numpy()))
-        dist.barrier()
-        dist.destroy_process_group()
-    except BaseException:
-        results.put((rank, traceback.format_exc()))
-        raise
-
-
-def on_ranks(world, task):
-    """Run ``task(rank)`` in forked gloo processes; return the tensors in the order of ranks."""
-    context = multiprocessing.get_context("fork")
-    results = context.SimpleQueue()
-    with tempfile.TemporaryDirectory() as folder:
-        processes = [
-            context.Process(target=in_process, args=(rank, world, f"{folder}/store", task, results))
-            for rank in range(world)
-        ]
-        for process in processes:
-            process.start()
-        found = dict(results.get() for _ in processes)
-        for process in processes:
-            process.join(60)
-    assert not [error for error in found.values() if isinstance(error, str)], "\n".join(map(str, found.values()))
-    return [torch.from_numpy(found[rank]) for rank in range(world)]
 
 
 @pytest.mark.parametrize("gramian", ["representation", "exact"])

@@ -107,6 +107,22 @@ def test_one_encoder_backward_whatever_the_number_of_objectives(retriever, colum
     assert (passes.plain, passes.graph, passes.back) == (48, graph, graph)
 
 
+def test_without_mini_batches_one_forward_and_one_backward(retriever, columns) -> None:
+    model = retriever(dropout=0.2)
+    torch.manual_seed(7)
+    embeddings = [model(dict(features))["sentence_embedding"] for features in columns.values()]
+    losses = three(*embeddings)
+    truth, at = jacobian(losses, list(model.parameters())), jacobian(losses, embeddings)
+    passes = Passes(model)
+    engine = CachedEngine(model, NAMES, MGDA(normalise="l2"), mini_batch_size=None)
+    torch.manual_seed(7)
+    report = engine.backward(three(*[engine.encode(features) for features in columns.values()]))
+    assert (passes.plain, passes.graph, passes.back) == (0, 48, 48)
+    weights = column_of(report.weights)
+    torch.testing.assert_close(weights, weights_of(MGDA(normalise="l2"), at @ at.T), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(combined(model), weights @ truth, rtol=1e-8, atol=1e-12)
+
+
 def separate(texts, model):
     """Three (query, document) batches of unlike texts and sizes."""
     parts = {"effectiveness": texts[:12], "typos": texts[20:28], "alike": texts[40:50]}
@@ -413,6 +429,7 @@ def test_the_forward_comes_back_after_an_error(retriever, columns) -> None:
     ("settings", "message"),
     [
         ({"mini_batch_size": 0}, "mini_batch_size: expected a positive whole number, got 0"),
+        ({"mini_batch_size": None, "gramian": "exact"}, "without a cache"),
         ({"gramian": "exakt"}, "expected 'representation' or 'exact', got 'exakt'"),
         ({"solver": "moco"}, "'moco' needs the gradients of the parameters: set gramian='exact'"),
         ({"solver": "modo"}, "set gramian='exact'"),
