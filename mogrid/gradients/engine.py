@@ -308,8 +308,7 @@ class GradientEngine:
         rows: list[Gradients] = []
         for name, value in values.items():
             self._note(name, value)
-            gradients = torch.autograd.grad(value * loss_scale, at, retain_graph=True, allow_unused=True)
-            rows.append([torch.zeros_like(t) if g is None else g for g, t in zip(gradients, at, strict=True)])
+            rows.append(_gradients_at(at, value * loss_scale, name))
         losses_now = self._reduced_losses(names)
         if self.reduce:
             average([part for row in rows for part in row if part is not None])
@@ -386,3 +385,20 @@ class GradientEngine:
         self._losses.clear()
         self._weights = self._plan = None
         self._micro_batch = 0
+
+
+def _gradients_at(at: Sequence[Tensor], value: Tensor, name: str) -> Gradients:
+    hidden: RuntimeError | None = None
+    gradients: Sequence[Tensor | None] = ()
+    try:
+        gradients = torch.autograd.grad(value, at, retain_graph=True, allow_unused=True)
+    except RuntimeError as error:
+        if "not compatible with .grad()" not in str(error):  # torch's words for re-entrant checkpoints
+            raise
+        hidden = error
+    if all(g is None for g in gradients):
+        raise ConfigError(
+            f"gradients: the loss of {name!r} does not reach where the Gramian is formed: checkpointing with "
+            "use_reentrant=True and cached losses hide the encoder's backward; set mode 'exact'"
+        ) from hidden
+    return [torch.zeros_like(t) if g is None else g for g, t in zip(gradients, at, strict=True)]
