@@ -9,39 +9,23 @@ import torch
 from datasets import Dataset
 
 from mogrid import ParetoTrainer, ParetoTrainingArguments
-from mogrid.cached import CachedEngine, MaskedInfoNCE
+from mogrid.cached import MaskedInfoNCE
+from mogrid.errors import ConfigError
 from mogrid.objectives import InfoNCE, PerturbationConsistency
 from mogrid.retriever import ROUTES, build_retriever
 
 
-class CachedTrainer(ParetoTrainer):
-    gramian = "exact"
-
-    def _gradient_engine(self):
-        if self._engine is None:
-            self._engine = CachedEngine(
-                self.model,
-                self.objectives,
-                self.solver,
-                parameters=[p for g in self.optimizer.param_groups for p in g["params"]],
-                mini_batch_size=3,
-                gramian=self.gramian,
-            )
-        self._engine.step = self.state.global_step
-        return self._engine
+def cached(gramian):
+    return {"mode": "cached", "mini_batch_size": 3, "gramian": gramian}
 
 
-class Representation(CachedTrainer):
-    gramian = "representation"
-
-
-def train(kind, tokenizer, texts, folder, towers=1, resume=None, **settings):
+def train(tokenizer, texts, folder, towers=1, resume=None, **settings):
     model = build_retriever("1x32", tokenizer, towers=towers, dropout=0.0)
     chosen = texts[:48]
     pairs = Dataset.from_dict({"query": [q for q, _ in chosen], "document": [d for _, d in chosen]})
     typos = pairs.add_column("perturbed", [q[1:] for q, _ in chosen])
     labelled = pairs.add_column("label", [i // 2 for i in range(48)])
-    trainer = kind(
+    trainer = ParetoTrainer(
         model=model,
         args=ParetoTrainingArguments(**({
             "output_dir": str(folder), "per_device_train_batch_size": 16, "max_steps": 3,
@@ -59,21 +43,26 @@ def train(kind, tokenizer, texts, folder, towers=1, resume=None, **settings):
 
 @pytest.mark.parametrize("settings", [{}, {"gradient_accumulation_steps": 2}, {"towers": 2}])
 def test_exact_cache_is_the_plain_training(tokenizer, texts, tmp_path, settings) -> None:
-    plain, expected = train(ParetoTrainer, tokenizer, texts, tmp_path / "plain", **settings)
-    cached, steps = train(CachedTrainer, tokenizer, texts, tmp_path / "cached", **settings)
+    plain, expected = train(tokenizer, texts, tmp_path / "plain", **settings)
+    model, steps = train(tokenizer, texts, tmp_path / "cached", gradients=cached("exact"), **settings)
     assert len(steps) == 3
     for step, reference in zip(steps, expected, strict=True):
         assert step.keys() == reference.keys()
         assert step == pytest.approx(reference, rel=1e-3, abs=1e-5)
-    for p, q in zip(cached.parameters(), plain.parameters(), strict=True):
+    for p, q in zip(model.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6)
 
 
 def test_representation_cache_trains_and_resumes_to_the_same_bits(tokenizer, texts, tmp_path) -> None:
-    settings = {"max_steps": 6, "save_strategy": "steps", "save_steps": 3, "bf16": True}
-    whole, steps = train(Representation, tokenizer, texts, tmp_path / "whole", **settings)
+    settings = {
+        "max_steps": 6,
+        "save_strategy": "steps",
+        "save_steps": 3,
+        "bf16": True,
+        "gradients": cached("representation"),
+    }
+    whole, steps = train(tokenizer, texts, tmp_path / "whole", **settings)
     again, resumed = train(
-        Representation,
         tokenizer,
         texts,
         tmp_path / "whole",
@@ -84,3 +73,17 @@ def test_representation_cache_trains_and_resumes_to_the_same_bits(tokenizer, tex
     for p, q in zip(again.parameters(), whole.parameters(), strict=True):
         assert torch.equal(p, q)
     assert all(0 < step[f"weight/{name}"] < 1 for step in steps for name in ("effectiveness", "typos", "masked"))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("cache", "unknown mode 'cache'; did you mean 'cached'"),
+        ({"mini_batch_size": 4}, "unknown mode None"),
+        ({"mode": "cached", "mini_batch": 4}, "no setting 'mini_batch'; did you mean 'mini_batch_size'"),
+        ({"mode": "cached", "mini_batch_size": 0}, "positive whole number, got 0"),
+    ],
+)
+def test_bad_settings(tokenizer, texts, tmp_path, given, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train(tokenizer, texts, tmp_path, gradients=given)
