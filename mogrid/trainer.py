@@ -229,7 +229,7 @@ class MultiObjectiveMixin(Trainer):
         ):
             raise ConfigError(
                 f"ParetoTrainer needs whole gradients on every rank; {self.accelerator.distributed_type} shards them: "
-                "use DDP (torchrun) or one process"
+                "use DDP (torchrun) or one process, or fully_shard and mogrid.gradients in a loop of your own"
             )
         model.train()
         optimiser: Any = self.optimizer

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from mogrid.errors import ConfigError
@@ -77,7 +76,8 @@ class GradientEngine:
         self.shards = Shards(self.parameters)
         if self.shards and probe is not None:
             raise ConfigError("gradients: sharded parameters need the mode 'exact'; its Gramian costs no traffic")
-        self.reduce = reduce and not self.shards
+        self.reduce = reduce and not self.shards  # gradients; those of shards come averaged
+        self._reduce_losses = reduce or bool(self.shards)
         self.step = 0
         self._buffers: dict[tuple[str, int], Gradients] = {}
         self._losses: dict[str, Tensor] = {}
@@ -365,9 +365,8 @@ class GradientEngine:
 
     def _reduced_losses(self, names: list[str]) -> dict[str, float]:
         values = torch.stack([self._losses[name] for name in names])
-        if self.reduce:
-            dist.all_reduce(values)
-            values /= dist.get_world_size()
+        if self._reduce_losses:
+            average([values])
         losses = dict(zip(names, values.tolist(), strict=True))
         bad = [name for name, value in losses.items() if not math.isfinite(value)]
         if bad:
