@@ -6,9 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mogrid.cached import CachedEngine
     from mogrid.gradients import GradientEngine, StepReport, backward
+    from mogrid.mixin import MultiObjectiveMixin
     from mogrid.solvers import MGDA, FixedWeights, ParetoTarget, Solver, StepStatistics
-    from mogrid.trainer import MultiObjectiveMixin, ParetoTrainer, ParetoTrainingArguments
+    from mogrid.trainer import ParetoTrainer, ParetoTrainingArguments
 
 __version__ = "0.1.0"
 
@@ -17,18 +19,20 @@ _HOME = {
     "GradientEngine": "mogrid.gradients",
     "StepReport": "mogrid.gradients",
     "backward": "mogrid.gradients",
+    "CachedEngine": "mogrid.cached",
     "FixedWeights": "mogrid.solvers",
     "MGDA": "mogrid.solvers",
     "ParetoTarget": "mogrid.solvers",
     "Solver": "mogrid.solvers",
     "StepStatistics": "mogrid.solvers",
-    "MultiObjectiveMixin": "mogrid.trainer",
+    "MultiObjectiveMixin": "mogrid.mixin",
     "ParetoTrainer": "mogrid.trainer",
     "ParetoTrainingArguments": "mogrid.trainer",
 }
 
 __all__ = [
     "MGDA",
+    "CachedEngine",
     "FixedWeights",
     "GradientEngine",
     "MultiObjectiveMixin",
