@@ -1,21 +1,28 @@
-"""Scaling: what a run costs (the FLOP ledger), and how losses fall with model size, data and weights (the laws)."""
+"""Scaling: the FLOP ledger, the laws of the losses over model size, data and weights, and the plan for a budget."""
 
 from mogrid.scaling.forms import FORMS
 from mogrid.scaling.laws import Exponent, ExtrapolationWarning, LawFit, Laws, fit_laws
 from mogrid.scaling.ledger import FlopLedger, crafting, encoders, non_embedding_parameters
+from mogrid.scaling.planning import Costs, Plan, PlannedFront, fit_costs, plan, planned_front
 from mogrid.scaling.runs import ScalingRuns, read_runs
 
 __all__ = [
     "FORMS",
+    "Costs",
     "Exponent",
     "ExtrapolationWarning",
     "FlopLedger",
     "LawFit",
     "Laws",
+    "Plan",
+    "PlannedFront",
     "ScalingRuns",
     "crafting",
     "encoders",
+    "fit_costs",
     "fit_laws",
     "non_embedding_parameters",
+    "plan",
+    "planned_front",
     "read_runs",
 ]
