@@ -139,7 +139,7 @@ class GradientEngine:
         separate = not together and (needs != "nothing" or self.gradient_statistics)
         if together:
             report = self._backward_together(names, losses, run_backward)
-        elif self._ends_early(needs) and final and divisor == 1:
+        elif final and divisor == 1 and self._ends_early(names, needs, shared_graph):
             report = self._solve_early(names, needs, losses, run_backward, loss_scale)
         else:
             scale = dict.fromkeys(names, 1.0) if separate else self._known_weights()
@@ -288,10 +288,11 @@ class GradientEngine:
 
     # -- K backwards that end early, a Gramian, and one whole backward ---------------------------------------------
 
-    def _ends_early(self, needs: Needs) -> bool:
-        return (
-            self.probe is not None and self.probe.at is not None and needs == "gramian" and not self.solver.needs_halves
-        )
+    def _ends_early(self, names: list[str], needs: Needs, shared_graph: bool | Collection[str]) -> bool:
+        """Over one graph, a backward that ends early saves nearly all of it; over K, all K would have to be kept."""
+        one_graph = shared_graph if isinstance(shared_graph, bool) else set(names[:-1]) <= set(shared_graph)
+        able = self.probe is not None and self.probe.at is not None
+        return able and one_graph and needs == "gramian" and not self.solver.needs_halves
 
     def _solve_early(
         self,
@@ -308,7 +309,11 @@ class GradientEngine:
         rows: list[Gradients] = []
         for name, value in values.items():
             self._note(name, value)
-            rows.append(_gradients_at(at, value * loss_scale, name))
+            try:
+                rows.append(_gradients_at(at, value * loss_scale, name))
+            except ConfigError:
+                self._reset()
+                raise
         losses_now = self._reduced_losses(names)
         if self.reduce:
             average([part for row in rows for part in row if part is not None])

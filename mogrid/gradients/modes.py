@@ -87,15 +87,18 @@ def make_engine(
 
         ``exact``: the Gramian of the whole gradients. K - 1 more copies of the gradient; K × P floats of traffic.
 
-        ``last_layers`` (``layers``): the Gramian of the gradients in the last layers. Where the step is one batch, all
-        K graphs are kept and one backward of the weighted sum follows: no copy of the gradient, K × activations.
+        ``last_layers`` (``layers``): the Gramian of the gradients in the last layers. Where all losses are functions of
+        one forward, backwards end at those layers and one of the weighted sum follows: no copy of the gradient, nearly
+        the time of fixed weights. Over separate batches: time and memory of ``exact``. Traffic: one gradient and K
+        times that of those layers.
 
         ``sketch`` (``size``, ``seed``): the Gramian of random projections. Time and memory of ``exact``, traffic of
         one gradient and K × ``size`` floats.
 
         ``representation``: the Gramian of the gradients at the embeddings (MGDA-UB, arXiv 1810.04650): one backward
-        of the encoder whatever K, no copy of the gradient. It sees conflicts only between objectives that share their
-        embeddings; between objectives with batches of their own it is diagonal.
+        of the encoder whatever K, no copy of the gradient, but the activations of all batches at once. It sees
+        conflicts only between objectives that share their embeddings; between objectives with batches of their own the
+        Gramian is diagonal.
 
         ``cached`` (``mini_batch_size``, ``gramian``): gradient caching, see `mogrid.cached.CachedEngine`.
     model : nn.Module

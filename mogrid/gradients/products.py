@@ -12,7 +12,7 @@ __all__ = ["Gradients", "gramian"]
 Gradients = list[Tensor | None]
 
 # Columns of J converted to float64 at a time: bounds the extra memory to K × this × 8 bytes.
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16
 
 
 def gramian(gradients: Sequence[Gradients]) -> Tensor:

@@ -79,15 +79,32 @@ def test_sketched_products_are_unbiased_with_the_stated_deviation() -> None:
     assert 0.7 * deviation < float(torch.tensor(draws).std()) < 1.3 * deviation
 
 
-def test_early_gradients_keep_no_copy_and_need_one_whole_backward() -> None:
-    """last_layers on one batch: the embeddings' table gets a gradient once, not K times."""
+def test_over_one_graph_last_layers_end_early() -> None:
+    """The embeddings' table gets a gradient once, not K times, and the result is that of separate graphs."""
     model, given = encoder(), batches()
     count = []
     model.bert.embeddings.word_embeddings.weight.register_hook(lambda g: count.append(1))
-    run({"mode": "last_layers", "layers": 1}, model, given)
+    probe = LastLayers(parameters(model), last_layers(model, 1))
+    embeddings = model(given[0])
+    report = backward([loss(embeddings, k) for k in range(3)], parameters(model), MGDA(normalise="l2"), probe=probe)
     assert len(count) == 1
-    run("exact", model, given)
+    early = flat(parameters(model))
+    apart = run({"mode": "last_layers", "layers": 1}, model, [given[0]] * 3)
     assert len(count) == 4
+    assert list(report.weights.values()) == pytest.approx(list(apart.weights.values()), abs=1e-5)
+    torch.testing.assert_close(flat(parameters(model)), early, rtol=1e-4, atol=1e-7)
+
+
+def test_a_loss_that_hides_its_graph_leaves_no_half_step() -> None:
+    """After the error, the next step is as if nothing had happened."""
+    model, given = encoder(), batches()
+    trained = parameters(model)
+    engine = GradientEngine(trained, NAMES, MGDA(), probe=LastLayers(trained, last_layers(model, 1)))
+    alien = torch.ones((), requires_grad=True)
+    with pytest.raises(ConfigError, match="'c' does not reach"):
+        engine.accumulate(calls(model, given) | {"c": lambda: alien * 2}, shared_graph=True)
+    report = engine.accumulate(calls(model, given))
+    assert report.losses == pytest.approx({n: float(call()) for n, call in calls(model, given).items()})
 
 
 def test_representation_in_a_loop_of_your_own() -> None:

@@ -50,23 +50,24 @@ def test_gradient_checkpointing(reentrant, gradients) -> None:
     torch.testing.assert_close(jacobian(model, batches()), plain)  # and checkpointing was on, yet changed nothing
 
 
-def test_last_layers_with_checkpointing_that_is_not_reentrant() -> None:
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_last_layers_with_checkpointing(reentrant: bool) -> None:
     model = encoder()
-    model.bert.gradient_checkpointing_enable({"use_reentrant": False})
+    model.bert.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    model.bert.enable_input_require_grads()
     check(model, gradients={"mode": "last_layers", "layers": 1})
 
 
-def test_last_layers_with_what_has_no_gradient_to_give_early() -> None:
+def test_last_layers_of_one_graph_with_what_has_no_gradient_to_give_early() -> None:
     """Re-entrant checkpoints refuse it, and a loss whose backward hides in a hook gives None: neither passes silently."""
-    model = encoder()
-    model.bert.gradient_checkpointing_enable({"use_reentrant": True})
-    model.bert.enable_input_require_grads()
-    with pytest.raises(ConfigError, match="use_reentrant=True"):
-        check(model, gradients={"mode": "last_layers", "layers": 1})
     model, hidden = encoder(), torch.zeros(1, requires_grad=True)
     engine = make_engine("last_layers", model, trained(model), NAMES, MGDA())
     with pytest.raises(ConfigError, match="'b' does not reach"):
-        engine.accumulate({**calls(model, batches()), "b": lambda: (hidden * 2).sum()})
+        engine.accumulate({**calls(model, batches()), "b": lambda: (hidden * 2).sum()}, shared_graph=True)
+    model.bert.gradient_checkpointing_enable({"use_reentrant": True})
+    model.bert.enable_input_require_grads()
+    with pytest.raises(ConfigError, match="use_reentrant=True"):
+        engine.accumulate(calls(model, batches()), shared_graph=True)
 
 
 def test_bf16_autocast() -> None:
