@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mogrid.data import Collection, Role, embedded_collection, read_collection
 from mogrid.errors import ConfigError
+from mogrid.experiment.claims import claim
 from mogrid.experiment.measure import measure_bm25, measure_model
 from mogrid.experiment.settings import ExperimentSettings
 from mogrid.retriever import build_retriever, load_retriever, train_tokenizer
@@ -82,10 +83,11 @@ def make_cell(
     parents: Sequence[tuple[str, float]] = (),
 ) -> Cell:
     """Make a cell whose name is a function of everything that determines the run's numbers."""
+    training = settings.training.model_dump(exclude={"batch_sizes"} if settings.training.batch_sizes is None else None)
     identity = {
         "encoder": settings.encoder.model_dump(),
-        "training": settings.training.model_dump() if kind not in ("untrained", "bm25") else None,
-        "evaluation": settings.evaluation.model_dump(exclude={"bootstrap"}),
+        "training": training if kind not in ("untrained", "bm25") else None,
+        "evaluation": settings.evaluation.model_dump(exclude={"bootstrap"}, exclude_none=True),
         "data": fingerprint,
         "steps": steps,
         "solver": solver,
@@ -145,10 +147,22 @@ def new_model(collection: Collection, settings: ExperimentSettings, store: Path,
 
 
 def run_cell(cell: Cell, progress: Callable[[float], None], stop: Callable[[], bool]) -> None:
-    """Train (or average, or only measure) one cell and write its record; a finished cell is left alone."""
+    """Train (or average, or only measure) one cell and write its record; a finished cell is left alone.
+
+    Raises
+    ------
+    Busy
+        Another process is at it.
+    """
     store = RunStore(cell.store)
     if store.finished(cell.name):
         return
+    with claim(cell.store, cell.name):
+        if not store.finished(cell.name):
+            _run(cell, store, progress, stop)
+
+
+def _run(cell: Cell, store: RunStore, progress: Callable[[float], None], stop: Callable[[], bool]) -> None:
     collection = _collection(cell.source)
     record = RunRecord(
         name=cell.name,
@@ -167,7 +181,7 @@ def run_cell(cell: Cell, progress: Callable[[float], None], stop: Callable[[], b
     folder = store.folder(cell.name)
     folder.mkdir(parents=True, exist_ok=True)
     if cell.kind == "bm25":
-        record.results = measure_bm25(collection)
+        record.results = measure_bm25(collection, cell.settings)
         store.write(record)
         return
     model = new_model(collection, cell.settings, cell.store, cell.seed)

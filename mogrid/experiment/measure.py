@@ -19,6 +19,7 @@ from mogrid.evaluation import (
     evaluate_domain,
 )
 from mogrid.evaluation.splits import judged_queries
+from mogrid.experiment.sample import sample_domain
 from mogrid.experiment.settings import ExperimentSettings
 from mogrid.experiment.tokens import remembering
 
@@ -41,10 +42,11 @@ def measure_model(
     draws.
     """
     evaluation = settings.evaluation
-    source = collection.source
+    source = _sampled(collection.source, settings)
+    select_domains = [_sampled(domain, settings) for domain in collection.ood_with(Role.SELECT)]
     tokens = remembering(model)
     select = encode_split(model, source, Role.SELECT, preprocess=tokens)
-    others = {d.name: encode_split(model, d, Role.SELECT, preprocess=tokens) for d in collection.ood_with(Role.SELECT)}
+    others = {d.name: encode_split(model, d, Role.SELECT, preprocess=tokens) for d in select_domains}
     splits = [select, *others.values()]
     record.temperature = calibrate(splits, negatives=evaluation.negatives, redraws=evaluation.redraws)
     options: dict[str, Any] = {
@@ -53,14 +55,16 @@ def measure_model(
         "redraws": evaluation.redraws,
     }
     results = evaluate_domain(model, source, Role.SELECT, conditions={TYPOS: SELECT_TYPOS}, encoded=select, **options)
-    for domain in collection.ood_with(Role.SELECT):
+    for domain in select_domains:
         results += evaluate_domain(model, domain, Role.SELECT, encoded=others[domain.name], **options)
     test = _same_corpus(model, source, select)
     results += evaluate_domain(model, source, Role.TEST, conditions={TYPOS: TEST_TYPOS}, encoded=test, **options)
-    for domain in collection.ood_with(Role.TEST):
+    for domain in (_sampled(domain, settings) for domain in collection.ood_with(Role.TEST)):
         encoded = encode_split(model, domain, Role.TEST, preprocess=tokens)
         results += evaluate_domain(model, domain, Role.TEST, encoded=encoded, **options)
     record.results = [result.to_json() for result in results]
+    if not evaluation.attack_targets:
+        return
     flips = EmbeddingNeighbourFlips(flips=evaluation.attack_flips)
     try:
         attacked = attack_success(model, source, Role.TEST, flips, targets=evaluation.attack_targets, encoded=test)
@@ -69,12 +73,18 @@ def measure_model(
     record.attacks = [attacked.to_json()]
 
 
-def measure_bm25(collection: Collection) -> list[dict[str, Any]]:
+def measure_bm25(collection: Collection, settings: ExperimentSettings) -> list[dict[str, Any]]:
     """Judge BM25 on the test sets: what any dense retriever should be held against."""
-    results = evaluate_bm25(collection.source, Role.TEST, conditions={TYPOS: TEST_TYPOS})
+    results = evaluate_bm25(_sampled(collection.source, settings), Role.TEST, conditions={TYPOS: TEST_TYPOS})
     for domain in collection.ood_with(Role.TEST):
-        results += evaluate_bm25(domain, Role.TEST)
+        results += evaluate_bm25(_sampled(domain, settings), Role.TEST)
     return [result.to_json() for result in results]
+
+
+def _sampled(domain: Domain, settings: ExperimentSettings) -> Domain:
+    """Return what is measured of a domain."""
+    evaluation = settings.evaluation
+    return sample_domain(domain, evaluation.max_queries, evaluation.max_documents)
 
 
 def _same_corpus(model: SentenceTransformer, domain: Domain, encoded: EncodedSplit) -> EncodedSplit:

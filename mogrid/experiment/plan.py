@@ -5,13 +5,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mogrid.data import Collection
 from mogrid.errors import ConfigError
 from mogrid.experiment.cells import Cell, DataSource, fixed, make_cell, new_model
 from mogrid.experiment.settings import OBJECTIVES, ExperimentSettings
 
-__all__ = ["EQUAL", "Plan", "weights_label"]
+__all__ = ["EQUAL", "Plan", "measured_costs", "weights_label"]
 
 _SHORT = {"effectiveness": "eff", "ood": "ood", "adversarial": "adv"}
 _NAMED = {
@@ -41,24 +42,23 @@ class Plan:
     source : DataSource
     collection : Collection
     store : Path
-
-    Attributes
-    ----------
-    costs : dict of float
-        Training FLOPs of one batch of each objective, measured.
+    costs : mapping of float, optional
+        Training FLOPs of one batch of each objective; measured when left out.
     """
 
-    def __init__(self, settings: ExperimentSettings, source: DataSource, collection: Collection, store: Path) -> None:
-        from mogrid.experiment.training import objective_costs, training_datasets
-
+    def __init__(
+        self,
+        settings: ExperimentSettings,
+        source: DataSource,
+        collection: Collection,
+        store: Path,
+        costs: Mapping[str, float] | None = None,
+    ) -> None:
         self.settings = settings
         self.source = source
         self.store = store
         self.fingerprint = collection.fingerprint
-        model = new_model(collection, settings, store, seed=0)
-        with tempfile.TemporaryDirectory(prefix="mogrid-") as scratch:
-            datasets = training_datasets(collection, settings, seed=0)
-            self.costs = objective_costs(model, datasets, settings, Path(scratch))
+        self.costs = dict(costs) if costs is not None else measured_costs(settings, collection, store)
 
     def steps(self, active: Mapping[str, float] | None = None) -> int:
         """Return the optimiser steps that the budget buys, when only objectives with a weight above 0 are run.
@@ -87,6 +87,33 @@ class Plan:
             seeds = self.settings.sweep_seeds or seeds
         return [self._cell(name, kind, seed, steps=self.steps(full), solver=fixed(full)) for seed in seeds]
 
+    def solver_cells(self, label: str, solver: Mapping[str, Any]) -> list[Cell]:
+        """Return a cell per seed that trains with a solver."""
+        return [self._cell(label, "solver", s, steps=self.steps(), solver=solver) for s in self.settings.seeds]
+
+    def share_cells(self, shares: Mapping[str, float]) -> list[Cell]:
+        """Return a cell per seed whose batches, not its losses, are in proportion to `shares`.
+
+        Losses are means over batches: each has the weight that its batch has in the union of all.
+        """
+        training = self.settings.training
+        sizes = {name: round(len(OBJECTIVES) * training.batch_size * shares[name]) for name in OBJECTIVES}
+        if min(sizes.values()) < 2:
+            raise ConfigError(
+                f"batch shares {dict(shares)} of {training.batch_size} a batch leave {sizes}; 2 are needed"
+            )
+        total = sum(sizes.values())
+        solver = fixed({name: size / total for name, size in sizes.items()})
+        cost = sum(self.costs[name] * sizes[name] / training.batch_size for name in OBJECTIVES)
+        settings = self.settings.model_copy(update={"training": training.model_copy(update={"batch_sizes": sizes})})
+        return [
+            make_cell(
+                f"shares {weights_label(shares)}", "solver", seed, settings, self.source, self.store, self.fingerprint,
+                steps=round(training.budget / cost), solver=solver,
+            )
+            for seed in self.settings.seeds
+        ]  # fmt: skip
+
     def first_stage(self) -> list[Cell]:
         """Return everything that depends on no other run."""
         cells = [self._cell("BM25", "bm25", 0)]
@@ -94,7 +121,7 @@ class Plan:
         for weights in self.settings.weights:
             cells += self.fixed_cells(weights)
         for label, solver in self.settings.solvers.items():
-            cells += [self._cell(label, "solver", s, steps=self.steps(), solver=solver) for s in self.settings.seeds]
+            cells += self.solver_cells(label, solver)
         # Longest first would help the pool little; by seed, an interrupted job has whole strategies sooner.
         return sorted(cells, key=lambda cell: cell.seed)
 
@@ -121,6 +148,16 @@ class Plan:
 
     def _cell(self, strategy: str, kind: str, seed: int, **kwargs: object) -> Cell:
         return make_cell(strategy, kind, seed, self.settings, self.source, self.store, self.fingerprint, **kwargs)  # type: ignore[arg-type]
+
+
+def measured_costs(settings: ExperimentSettings, collection: Collection, store: Path) -> dict[str, float]:
+    """Return the training FLOPs of one batch of each objective."""
+    from mogrid.experiment.training import objective_costs, training_datasets
+
+    model = new_model(collection, settings, store, seed=0)
+    with tempfile.TemporaryDirectory(prefix="mogrid-") as scratch:
+        datasets = training_datasets(collection, settings, seed=0)
+        return objective_costs(model, datasets, settings, Path(scratch))
 
 
 def _same(a: Mapping[str, float], b: Mapping[str, float]) -> bool:

@@ -17,6 +17,8 @@ from mogrid.errors import MogridError
 
 __all__ = ["CellError", "Pool"]
 
+_PATIENCE = 3.0  # seconds
+
 
 class CellError(MogridError):
     """A run failed; the message is the run's own one-line error."""
@@ -25,7 +27,7 @@ class CellError(MogridError):
 @dataclass(frozen=True)
 class _Event:
     cell: int
-    kind: str  # "progress", "done", "stopped", "error"
+    kind: str  # "progress", "done", "busy", "stopped", "error"
     value: Any = None
 
 
@@ -94,7 +96,14 @@ class Pool:
         failure: _Event | None = None
         interrupted = False
         remaining = len(cells)
+        busy: list[int] = []
         while remaining:
+            if len(busy) == remaining and not self._halt.value:
+                # All that is left is run by other processes; one of them may yet die.
+                time.sleep(_PATIENCE)
+                for index in busy:
+                    self._tasks.put((index, cells[index]))
+                busy.clear()
             try:
                 event = self._next_event()
                 if event is None:
@@ -102,6 +111,9 @@ class Pool:
                     break
                 if event.kind == "progress":
                     on_progress(event.cell, event.value)
+                    continue
+                if event.kind == "busy":
+                    busy.append(event.cell)
                     continue
                 remaining -= 1
                 if event.kind == "done":
@@ -167,6 +179,7 @@ def _worker(work: Any, tasks: Any, events: Any, halt: Any, threads: int) -> None
     threading.Thread(target=_halt_with_parent, args=(parent, halt), daemon=True).start()
     import torch
 
+    from mogrid.experiment.claims import Busy
     from mogrid.experiment.training import Interrupted
 
     torch.set_num_threads(threads)
@@ -182,6 +195,8 @@ def _worker(work: Any, tasks: Any, events: Any, halt: Any, threads: int) -> None
             events.put(_Event(index, "done"))
         except Interrupted:
             events.put(_Event(index, "stopped"))
+        except Busy:
+            events.put(_Event(index, "stopped" if halt.value else "busy"))
         except ValueError as error:  # every error of ours that a user can cause is one
             halt.value = 1  # before this worker takes another cell
             events.put(_Event(index, "error", f"{_label(cell)}: {error}"))

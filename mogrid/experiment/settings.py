@@ -53,6 +53,7 @@ class TrainingSettings(Strict):
     ood_temperature: float = Field(default=1.0, gt=0, description="of the smooth worst domain")
     typo_variants: int = Field(default=4, ge=1, description="times each pair is perturbed anew")
     max_pairs: int | None = Field(default=None, ge=2, description="D: training pairs of the source; all when empty")
+    batch_sizes: dict[str, int] | None = Field(default=None, description="by objective, in place of `batch_size`")
 
 
 class EvaluationSettings(Strict):
@@ -60,7 +61,11 @@ class EvaluationSettings(Strict):
 
     negatives: int = Field(default=256, ge=1)
     redraws: int = Field(default=10, ge=1)
-    attack_targets: int = Field(default=50, ge=1)
+    max_queries: int | None = Field(default=None, ge=1, description="of each split; all when empty")
+    max_documents: int | None = Field(
+        default=None, ge=1, description="of each corpus, beyond those relevant to a query; all when empty"
+    )
+    attack_targets: int = Field(default=50, ge=0)
     attack_flips: int = Field(default=5, ge=1, le=50)
     bootstrap: int = Field(default=1000, ge=10, description="draws for every interval")
 

@@ -89,6 +89,7 @@ def _arguments(folder: Path, settings: ExperimentSettings, steps: int, seed: int
         output_dir=str(folder),
         max_steps=steps,
         per_device_train_batch_size=training.batch_size,
+        objective_batch_sizes=training.batch_sizes,
         learning_rate=training.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=training.warmup,
