@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mogrid.frontier._least_squares import minimise
 from mogrid.scaling.forms import Design, ScalingForm
 
-__all__ = ["SAME", "Fitted", "bootstrap", "fit_form", "held_out_error"]
+__all__ = ["SAME", "Fitted", "HeldOut", "bootstrap", "fit_form", "hold_out"]
 
 Floats = NDArray[np.float64]
 Cells = NDArray[np.intp]
@@ -75,13 +75,32 @@ def fit_form(form: ScalingForm, design: Design, y: Floats) -> Fitted:
     return Fitted(form, best, scale, sigma, freedom, r2)
 
 
-def held_out_error(form: ScalingForm, design: Design, y: Floats) -> dict[str, float]:
-    """Return the median relative error on the largest N, and on the largest D, of fits without them.
+@dataclass(frozen=True)
+class HeldOut:
+    """What a fit without the largest scale says of it.
+
+    Attributes
+    ----------
+    rows : ndarray of int, shape (m,)
+        Of the runs that were held out.
+    foretold : ndarray, shape (m,)
+        Their log losses, as the fit to the others has them.
+    error : float
+        Median relative error.
+    """
+
+    rows: NDArray[np.intp]
+    foretold: Floats
+    error: float
+
+
+def hold_out(form: ScalingForm, design: Design, y: Floats) -> dict[str, HeldOut]:
+    """Fit without the largest N, and without the largest D, and foretell them.
 
     The largest D is each weighting's own: at equal FLOPs a corner sees more pairs of its objective than a mix does. A
     scale of which less than two others exist is not held out: nothing would be left to learn its exponent from.
     """
-    found = {}
+    found: dict[str, HeldOut] = {}
     _, group = np.unique(design.weights.round(6), axis=0, return_inverse=True)
     for name, scale in (("N", design.log_n), ("D", design.log_d)):
         if name not in form.over:
@@ -95,7 +114,8 @@ def held_out_error(form: ScalingForm, design: Design, y: Floats) -> dict[str, fl
         rest = replace(design, log_n=design.log_n[~out], log_d=design.log_d[~out], weights=design.weights[~out])
         far = replace(design, log_n=design.log_n[out], log_d=design.log_d[out], weights=design.weights[out])
         theta = fit_form(form, rest, y[~out]).theta
-        found[name] = float(np.median(np.abs(np.expm1(form.values(theta[None], far)[0][0] - y[out]))))
+        told = np.asarray(form.values(theta[None], far)[0][0])
+        found[name] = HeldOut(np.flatnonzero(out), told, float(np.median(np.abs(np.expm1(told - y[out])))))
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mogrid.errors import ConfigError, DataError, nearest
-from mogrid.scaling.fitting import SAME, Fitted, bootstrap, fit_form, held_out_error
+from mogrid.scaling.fitting import SAME, Fitted, HeldOut, bootstrap, fit_form, hold_out
 from mogrid.scaling.forms import FORMS, Design, ScalingForm
 from mogrid.scaling.runs import ScalingRuns
 
@@ -61,6 +61,8 @@ class LawFit:
         Geometric mean loss of the sweep, which the form's losses are multiples of.
     held_out : dict of dict of float
         For each form tried: median relative error on the largest N and on the largest D, each held out.
+    foretold : dict of HeldOut
+        By axis, ``N`` and ``D``: what the chosen form said of the largest scale without having seen it.
     draws : ndarray, shape (B, p)
     stretch : float
         By how much the draws vary too little: √(cells / (cells − effective parameters)).
@@ -69,6 +71,7 @@ class LawFit:
     fitted: Fitted
     unit: float
     held_out: dict[str, dict[str, float]]
+    foretold: dict[str, HeldOut]
     draws: Floats
     stretch: float
 
@@ -240,13 +243,14 @@ def fit_laws(runs: ScalingRuns, *, form: str | None = None, draws: int = 1000, s
         design = Design(log_n, log_d, runs.weights, k)
         unit = _centre(runs.values[:, k])
         y = np.log(runs.values[:, k] / unit)
-        errors = {c.name: held_out_error(c, design, y) for c in candidates}
+        told = {c.name: hold_out(c, design, y) for c in candidates}
+        errors = {name: {axis: held.error for axis, held in by.items()} for name, by in told.items()}
         best = min(candidates, key=lambda c: float(np.mean(list(errors[c.name].values()) or [0.0])))
         fitted = fit_form(best, design, y)
         drawn = bootstrap(fitted, design, y, cells, draws, rng)
         used = min(len(y) - fitted.freedom, distinct - 1.0)
         stretch = float(np.sqrt(distinct / (distinct - used)))
-        fits.append(LawFit(fitted, unit, errors, drawn, stretch))
+        fits.append(LawFit(fitted, unit, errors, told[best.name], drawn, stretch))
     return Laws(runs, tuple(fits))
 
 

@@ -1,8 +1,7 @@
-"""Figures: the front, and the weights over a training. Colour-blind safe, legible at a page's width."""
+"""The front of measured runs, in every pair of objectives."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, cycle
@@ -14,21 +13,11 @@ from numpy.typing import NDArray
 
 from mogrid.frontier._labels import place_labels
 from mogrid.frontier.points import Front
-from mogrid.state import write_bytes
+from mogrid.plots.base import COLOURS, FAINT, GREY, INK, MARKERS, Floats, clean, new_figure, save
 
-__all__ = ["COLOURS", "Style", "plot_front", "plot_weights"]
+__all__ = ["Style", "plot_front"]
 
-Floats = NDArray[np.float64]
 
-# Okabe & Ito's palette, in an order that keeps neighbours apart; its yellow is too faint for a line on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_GREY = "#8c8c8c"
-_INK = "#222222"
-_FAINT = "#a9b8c6"
-_GRID = "#ebebeb"
-_DASHES = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)))
-_DPI = 150
 _RINGS = ((COLOURS[6], 14.0), (COLOURS[3], 11.0), (COLOURS[4], 17.0))
 
 
@@ -91,10 +80,10 @@ def plot_front(
         pairs = [(0, 1), (2, 1), (0, 2)]
     columns = 1 if len(pairs) == 1 else 2 if count == 3 else 3
     rows = -(-(len(pairs) + (count == 3)) // columns)
-    figure = _figure(6.4 if columns == 1 else 4.7 * columns, (5.2 if columns == 1 else 4.3 * rows) + 0.3)
+    figure = new_figure(6.4 if columns == 1 else 4.7 * columns, (5.2 if columns == 1 else 4.3 * rows) + 0.3)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     names, means, widths = front.means()
-    shown = [styles.get(name, Style(_GREY)) for name in names]
+    shown = [styles.get(name, Style(GREY)) for name in names]
     markers = _markers(shown)
     handles: dict[str, Any] = {}
     rings = {name: np.asarray(point, dtype=np.float64) for name, point in (marked or {}).items()}
@@ -112,7 +101,7 @@ def plot_front(
             )[0]  # fmt: skip
         panel.set_xlabel(axes[front.objectives[a]])
         panel.set_ylabel(axes[front.objectives[b]])
-        _clean(panel)
+        clean(panel)
         framed = [means[[style.framed for style in shown]], *([] if predicted is None else [predicted])]
         _frame(panel, np.vstack([*framed, *rings.values()])[:, [a, b]])
     for panel in panels[len(pairs) :]:
@@ -124,88 +113,12 @@ def plot_front(
     figure.canvas.draw()
     figure.set_layout_engine("none")
     optimal = _non_dominated(means)
-    colours = [(style.colour, _INK if best else _GREY) for style, best in zip(shown, optimal, strict=True)]
+    colours = [(style.colour, INK if best else GREY) for style, best in zip(shown, optimal, strict=True)]
     for panel, (a, b) in zip(panels, pairs, strict=False):
         bars = np.nan_to_num(widths[:, [a, b]])
         free = [point[[a, b]] for point in rings.values()]
         place_labels(panel, names, means[:, [a, b]], bars, [style.size for style in shown], colours, free)
-    _save(figure, path)
-
-
-def plot_weights(
-    path: Path,
-    trajectories: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]],
-    objectives: Sequence[str],
-    *,
-    title: str = "",
-) -> None:
-    """Draw each solver's weights over its training: one panel a strategy, one colour an objective.
-
-    Parameters
-    ----------
-    path : Path
-        Of the PNG, written atomically.
-    trajectories : mapping of strategy to runs (one a seed), each a list of step records with ``weight/OBJECTIVE``
-        Thin lines are the seeds, smoothed over a twentieth of the steps; the thick one is their mean.
-    objectives : sequence of str
-    title : str
-    """
-    count = len(trajectories)
-    columns = min(count, 2) if count != 3 else 3
-    rows = -(-count // columns)
-    figure = _figure(max(4.2 * columns, 5.0), 2.7 * rows + 0.9)
-    panels = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
-    handles: dict[str, Any] = {}
-    for panel, (name, runs) in zip(panels, trajectories.items(), strict=False):
-        length = min(len(run) for run in runs)
-        steps = np.array([step.get("step", i + 1) for i, step in enumerate(runs[0][:length])])
-        window = max(length // 20, 1)
-        for i, objective in enumerate(objectives):
-            colour, dashes = COLOURS[i % len(COLOURS)], _DASHES[i % len(_DASHES)]
-            lines = [np.array([step[f"weight/{objective}"] for step in run[:length]], dtype=np.float64) for run in runs]
-            smooth = [_smooth(line, window) for line in lines]
-            for line in smooth:
-                panel.plot(steps, line, color=colour, linewidth=0.7, alpha=0.45)
-            drawn = panel.plot(steps, np.mean(smooth, axis=0), color=colour, linewidth=2, linestyle=dashes)
-            handles[objective] = drawn[0]
-        panel.set_title(f"{name} ({len(runs)} seed{'s' if len(runs) > 1 else ''})", fontsize=10.5, loc="left")
-        panel.set_xlabel("optimiser step")
-        panel.set_ylim(-0.02, 1.02)
-        _clean(panel)
-    for panel in panels[count:]:
-        panel.set_visible(False)
-    for panel in panels[::columns]:
-        panel.set_ylabel("weight")
-    figure.legend(
-        handles=list(handles.values()), labels=list(handles), loc="outside lower center", ncols=len(objectives),
-        fontsize=10, frameon=False, handlelength=3,
-    )  # fmt: skip
-    if title:
-        figure.suptitle(title, fontsize=12, x=0.01, ha="left")
-    _save(figure, path)
-
-
-def _figure(width: float, height: float) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=_DPI)
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Any, path: Path) -> None:
-    buffer = io.BytesIO()
-    # No software version: equal records give equal bytes.
-    figure.savefig(buffer, dpi=_DPI, format="png", metadata={"Software": None})
-    write_bytes(Path(path), buffer.getvalue())
-
-
-def _clean(panel: Any) -> None:
-    panel.grid(visible=True, color=_GRID, linewidth=0.6)
-    panel.set_axisbelow(True)
-    for side in ("top", "right"):
-        panel.spines[side].set_visible(False)
+    save(figure, path)
 
 
 def _key(figure: Any, panel: Any, handles: Mapping[str, Any]) -> None:
@@ -225,7 +138,7 @@ def _key(figure: Any, panel: Any, handles: Mapping[str, Any]) -> None:
             list(handles.values()), list(handles), loc="outside lower center", frameon=False, fontsize=9,
             ncols=3, title=f"{note[0]}\n{note[1]} {note[2]}", title_fontsize=8.5,
         )  # fmt: skip
-    legend.get_title().set_color(_GREY)
+    legend.get_title().set_color(GREY)
 
 
 def _draw_strategy(panel: Any, mean: Floats, width: Floats, style: Style, marker: str) -> Any:
@@ -241,13 +154,13 @@ def _draw_strategy(panel: Any, mean: Floats, width: Floats, style: Style, marker
 def _markers(styles: Sequence[Style]) -> list[str]:
     """Return a marker for each strategy: the same for those that look the same, so that colour never stands alone."""
     kinds = list(dict.fromkeys((style.colour, style.filled, style.group) for style in styles))
-    return [_MARKERS[kinds.index((style.colour, style.filled, style.group)) % len(_MARKERS)] for style in styles]
+    return [MARKERS[kinds.index((style.colour, style.filled, style.group)) % len(MARKERS)] for style in styles]
 
 
 def _draw_predicted(panel: Any, points: Floats, *, line: bool) -> Any:
     ordered = points[np.lexsort(points.T[::-1])]
     return panel.plot(
-        ordered[:, 0], ordered[:, 1], color=_FAINT, linewidth=1.5, linestyle="-" if line else "none",
+        ordered[:, 0], ordered[:, 1], color=FAINT, linewidth=1.5, linestyle="-" if line else "none",
         marker="" if line else ".", markersize=5.5, markeredgewidth=0, zorder=1,
     )[0]  # fmt: skip
 
@@ -266,9 +179,3 @@ def _non_dominated(values: Floats) -> NDArray[np.bool_]:
     import moocore
 
     return np.asarray(moocore.is_nondominated(values, keep_weakly=True), dtype=bool)
-
-
-def _smooth(values: Floats, window: int) -> Floats:
-    """Moving average that is shorter at the ends instead of inventing values beyond them."""
-    kernel = np.ones(window)
-    return np.asarray(np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same"))

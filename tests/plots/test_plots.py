@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mogrid import plots
 from mogrid.frontier import Front
-from mogrid.plots import COLOURS, Style, plot_front, plot_weights
+from mogrid.plots import COLOURS, Style, front, plot_front, plot_weights
 
 OBJECTIVES = ("effectiveness", "ood", "adversarial")
 AXES = {name: f"{name} contrastive entropy, nats" for name in OBJECTIVES}
@@ -55,7 +54,7 @@ def test_front_is_drawn_the_same_each_time(tmp_path, count, seeds) -> None:
 
 def test_labels_cover_no_marker_and_no_other_label(tmp_path, monkeypatch) -> None:
     kept = []
-    monkeypatch.setattr(plots, "_save", lambda figure, path: kept.append(figure))
+    monkeypatch.setattr(front, "save", lambda figure, path: kept.append(figure))
     plot_front(tmp_path / "front.png", runs(), STYLES, AXES)
     figure = kept[0]
     renderer = figure.canvas.get_renderer()
