@@ -70,6 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             from mogrid.experiment.sweep import run_sweep
 
             run_sweep(settings, DataSource(arguments.data, arguments.domains), arguments.store, console)
+        from benchmarks.scaling_show import show
+
+        show(arguments.store, console)
     except MogridError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
