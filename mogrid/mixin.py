@@ -34,6 +34,7 @@ __all__ = ["MultiObjectiveMixin"]
 
 SOLVER_STATE = "solver.safetensors"
 TRACKED_STATE = "tracked_gradients.safetensors"
+LOSS_STATE = "losses.safetensors"
 STEPS_FILE = "steps.jsonl"
 
 
@@ -288,6 +289,23 @@ class MultiObjectiveMixin(Trainer):
         if self.args.should_save:
             save_state(Path(output_dir) / SOLVER_STATE, self.solver.state_dict())
             save_state(Path(output_dir) / TRACKED_STATE, self._gradient_engine().state_dict())
+            save_state(Path(output_dir) / LOSS_STATE, self._loss_state())
+
+    def _loss_state(self) -> dict[str, Tensor]:
+        """Return what losses keep besides the model: weights on domains, a classifier's parameters."""
+        losses = getattr(self, "loss", None)
+        if not isinstance(losses, Mapping):
+            return {}
+        model: Any = self.model
+        known = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+        found: dict[str, Tensor] = {}
+        for objective, loss in losses.items():
+            if isinstance(loss, nn.Module):
+                for name, tensor in (*loss.named_parameters(), *loss.named_buffers()):
+                    if id(tensor) not in known:
+                        known.add(id(tensor))
+                        found[f"{objective}/{name}"] = tensor
+        return found
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -300,6 +318,12 @@ class MultiObjectiveMixin(Trainer):
             raise DataError(f"{state}: missing; this checkpoint was not written by a trainer with a solver")
         self.solver.load_state_dict(load_state(state))
         self._gradient_engine().load_state_dict(load_state(Path(checkpoint) / TRACKED_STATE))
+        saved = load_state(Path(checkpoint) / LOSS_STATE)
+        with torch.no_grad():
+            for name, tensor in self._loss_state().items():
+                if name not in saved:
+                    raise DataError(f"{checkpoint}: has no state {name!r}; it was written with other losses")
+                tensor.copy_(saved[name])
         if path.is_file() and self.is_world_process_zero():
             kept = [line for line in path.read_text("utf-8").splitlines() if _step_of(line) <= self.state.global_step]
             path.write_text("".join(line + "\n" for line in kept), "utf-8")

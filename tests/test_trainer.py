@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from transformers import TrainerCallback
 
 from mogrid import MGDA, FixedWeights, ParetoTrainer, ParetoTrainingArguments
 from mogrid.errors import ConfigError, DataError
-from mogrid.objectives import FGM, InfoNCE, PerturbationConsistency, SmoothWorstDomain
+from mogrid.objectives import FGM, GroupDRO, InfoNCE, PerturbationConsistency, SmoothWorstDomain
 from mogrid.retriever import ROUTES, build_retriever
 from mogrid.solvers import NonFiniteLossError, SolverError
 
@@ -161,7 +162,7 @@ def test_accumulation_sees_the_union_of_micro_batches(tokenizer, texts, tmp_path
 
 
 def test_resume_gives_the_same_bits(tokenizer, texts, tmp_path) -> None:
-    """Dropout on, shuffles, a solver with state: stopped and resumed equals undisturbed."""
+    """Dropout on, shuffles, a solver and losses with state: stopped and resumed equals undisturbed."""
 
     class StopAt(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
@@ -174,12 +175,14 @@ def test_resume_gives_the_same_bits(tokenizer, texts, tmp_path) -> None:
             model=model,
             args=arguments(folder, max_steps=17, per_device_train_batch_size=8),
             train_dataset=three(texts),
-            loss=losses(model),
+            loss=losses(model) | {"ood": GroupDRO(InfoNCE(model), domains=2, step_size=0.3)},
             solver={"name": "mgda", "normalise": "loss+"},
             callbacks=list(callbacks),
         )
         trainer.train(resume_from_checkpoint=resume)
-        return model.state_dict(), (folder / "steps.jsonl").read_text()
+        weights: Any = trainer.loss["ood"].weights
+        assert not torch.allclose(weights, torch.full((2,), 0.5))
+        return model.state_dict() | {"domains": weights}, (folder / "steps.jsonl").read_text()
 
     whole, whole_steps = train(tmp_path / "whole")
     train(tmp_path / "parts", callbacks=[StopAt()])

@@ -1,8 +1,24 @@
 """Objectives: losses for effectiveness, out-of-domain robustness and adversarial robustness."""
 
+from mogrid.objectives.balanced import BalancedERM
 from mogrid.objectives.consistency import PerturbationConsistency
 from mogrid.objectives.contrastive import InfoNCE
-from mogrid.objectives.fgm import FGM
+from mogrid.objectives.fgm import FGM, PGD
+from mogrid.objectives.group_dro import GroupDRO
+from mogrid.objectives.idro import IDRO
+from mogrid.objectives.unseen_domain import RotatingUnseenDomain
+from mogrid.objectives.vat import VAT
 from mogrid.objectives.worst_domain import SmoothWorstDomain
 
-__all__ = ["FGM", "InfoNCE", "PerturbationConsistency", "SmoothWorstDomain"]
+__all__ = [
+    "FGM",
+    "IDRO",
+    "PGD",
+    "VAT",
+    "BalancedERM",
+    "GroupDRO",
+    "InfoNCE",
+    "PerturbationConsistency",
+    "RotatingUnseenDomain",
+    "SmoothWorstDomain",
+]

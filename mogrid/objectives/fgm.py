@@ -1,25 +1,91 @@
-"""Adversarial robustness: a gradient step on the word embeddings against the retriever."""
+"""Adversarial robustness: gradient steps on the word embeddings against the retriever."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mogrid.scaling.ledger import crafting, encoders
+from mogrid.errors import ConfigError
+from mogrid.objectives.embeddings import keeping, project, scaled, shifted
+from mogrid.scaling.ledger import crafting
 
-__all__ = ["FGM"]
+__all__ = ["FGM", "PGD"]
 
 
-class FGM(nn.Module):
+class PGD(nn.Module):
+    """Inner loss at the end of projected gradient ascent on its input embeddings (Madry et al., arXiv 1706.06083).
+
+    From δ = 0, each step adds α·ε·‖E‖·g/‖g‖ for each text, with E its word embeddings and g the gradient of the loss
+    at E + δ, and shortens δ to ε·‖E‖ where it is longer. ε is relative to the embeddings' own size: absolute steps
+    that suit one encoder ruin another, so keep ε ≤ 0.05. Every step costs a forward and a backward that stops at the
+    embeddings, charged to the ledger as crafting.
+
+    Parameters
+    ----------
+    loss : nn.Module
+        Any sentence-transformers loss that runs its forwards in the same order every time.
+    epsilon : float
+    steps : int
+    step_size : float
+        α, in units of ε.
+
+    Raises
+    ------
+    ConfigError
+        A setting is out of range.
+    """
+
+    def __init__(self, loss: nn.Module, epsilon: float = 0.02, steps: int = 3, step_size: float = 0.5) -> None:
+        super().__init__()
+        if not 0 < epsilon <= 1:
+            raise ConfigError(f"epsilon is relative to the embeddings' norm and lies in (0, 1], got {epsilon}")
+        if steps < 1 or not step_size > 0:
+            raise ConfigError(f"need steps >= 1 and step_size > 0, got {steps} and {step_size}")
+        self.model: Any = loss.model
+        self.loss = loss
+        self.epsilon = epsilon
+        self.steps = steps
+        self.step_size = step_size
+
+    def forward(self, sentence_features: Iterable[dict[str, Any]], labels: Tensor | None = None) -> Tensor:
+        features = list(sentence_features)
+        with crafting(), torch.enable_grad():
+            shifts = self._craft(features, labels)
+        with shifted(self.model, shifts):
+            return self._inner(features, labels)
+
+    def _inner(self, features: list[dict[str, Any]], labels: Tensor | None) -> Tensor:
+        value: Tensor = self.loss([dict(column) for column in features], labels)
+        return value
+
+    def _craft(self, features: list[dict[str, Any]], labels: Tensor | None) -> list[Tensor]:
+        with keeping(self.model) as embeddings:
+            value = self._inner(features, labels)
+        gradients = torch.autograd.grad(value, embeddings)
+        embeddings = [e.detach() for e in embeddings]
+        shifts = self._stepped([torch.zeros_like(e) for e in embeddings], gradients, embeddings)
+        for _ in range(self.steps - 1):
+            shifts = [shift.requires_grad_() for shift in shifts]
+            with shifted(self.model, shifts):
+                value = self._inner(features, labels)
+            shifts = self._stepped([s.detach() for s in shifts], torch.autograd.grad(value, shifts), embeddings)
+        return shifts
+
+    def _stepped(self, shifts: list[Tensor], gradients: Iterable[Tensor], embeddings: list[Tensor]) -> list[Tensor]:
+        length = self.step_size * self.epsilon
+        return [
+            project(shift + scaled(g, e, length), e, self.epsilon)
+            for shift, g, e in zip(shifts, gradients, embeddings, strict=True)
+        ]
+
+
+class FGM(PGD):
     """Inner loss under the fast gradient perturbation of its input embeddings (Miyato et al., arXiv 1605.07725).
 
-    δ = ε·‖E‖·g / ‖g‖ for each text, with E its word embeddings and g the gradient of the clean loss: ε is the size of
-    the step relative to the embeddings themselves. Absolute steps that suit one encoder ruin another, so keep
-    ε ≤ 0.05. Retrieval: Lupart & Clinchant, arXiv 2301.10576.
+    One whole step of `PGD`: δ = ε·‖E‖·g/‖g‖. Of retrieval: Lupart & Clinchant, arXiv 2301.10576.
 
     Parameters
     ----------
@@ -29,41 +95,4 @@ class FGM(nn.Module):
     """
 
     def __init__(self, loss: nn.Module, epsilon: float = 0.02) -> None:
-        super().__init__()
-        if not 0 < epsilon <= 1:
-            raise ValueError(f"epsilon is relative to the embeddings' norm and lies in (0, 1], got {epsilon}")
-        self.model: Any = loss.model
-        self.loss = loss
-        self.epsilon = epsilon
-
-    def forward(self, sentence_features: Iterable[dict[str, Any]], labels: Tensor | None = None) -> Tensor:
-        features = list(sentence_features)
-        seen: list[Tensor] = []
-
-        def keep(module: nn.Module, args: Any, output: Tensor) -> None:
-            seen.append(output)
-
-        with crafting(), torch.enable_grad():
-            with self._hooked(keep):
-                clean = self.loss([dict(column) for column in features], labels)
-            gradients = torch.autograd.grad(clean, seen)
-        steps = iter([self._step(e, g) for e, g in zip(seen, gradients, strict=True)])
-
-        def shift(module: nn.Module, args: Any, output: Tensor) -> Tensor:
-            return output + next(steps)
-
-        with self._hooked(shift):
-            perturbed: Tensor = self.loss([dict(column) for column in features], labels)
-        return perturbed
-
-    def _step(self, embeddings: Tensor, gradient: Tensor) -> Tensor:
-        size = embeddings.detach().flatten(1).norm(dim=1)
-        norm = gradient.flatten(1).norm(dim=1).clamp_min(torch.finfo(gradient.dtype).tiny)
-        return gradient * (self.epsilon * size / norm)[:, None, None]
-
-    def _hooked(self, hook: Callable[..., Any]) -> ExitStack:
-        stack = ExitStack()
-        for encoder in encoders(self.model):
-            handle = encoder.get_input_embeddings().register_forward_hook(hook)  # type: ignore[operator]
-            stack.callback(handle.remove)
-        return stack
+        super().__init__(loss, epsilon, steps=1, step_size=1.0)

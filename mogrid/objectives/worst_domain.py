@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from mogrid.objectives.features import take_rows
+from mogrid.errors import ConfigError
+from mogrid.objectives.domains import DomainLoss
 
 __all__ = ["SmoothWorstDomain"]
 
 
-class SmoothWorstDomain(nn.Module):
+class SmoothWorstDomain(DomainLoss):
     """τ·log mean_d exp(L_d / τ), a smooth maximum of the inner loss over the domains in the batch.
 
-    Rows carry their domain in the dataset's ``label`` column; the inner loss sees one domain at a time, so in-batch
-    negatives stay within a domain. τ → 0 is the worst domain, τ → ∞ the mean; no state is kept between steps.
+    τ → 0 is the worst domain, τ → ∞ the mean; no state is kept between steps.
 
     Parameters
     ----------
@@ -29,20 +27,11 @@ class SmoothWorstDomain(nn.Module):
     """
 
     def __init__(self, loss: nn.Module, temperature: float = 1.0) -> None:
-        super().__init__()
+        super().__init__(loss)
         if not temperature > 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
-        self.model: Any = loss.model
-        self.loss = loss
+            raise ConfigError(f"temperature must be positive, got {temperature}")
         self.temperature = temperature
 
-    def forward(self, sentence_features: Iterable[dict[str, Any]], labels: Tensor) -> Tensor:
-        if labels is None:
-            raise ValueError("SmoothWorstDomain needs a 'label' column that numbers each row's domain")
-        features = list(sentence_features)
-        losses = []
-        for domain in labels.unique():
-            rows = (labels == domain).nonzero().flatten()
-            losses.append(self.loss([take_rows(column, rows) for column in features], None))
-        scaled = torch.stack(losses) / self.temperature
-        return self.temperature * (scaled.logsumexp(dim=0) - math.log(len(losses)))
+    def _combine(self, features: list[dict[str, Any]], labels: Tensor, present: Tensor) -> Tensor:
+        scaled = self._losses(features, labels, present) / self.temperature
+        return self.temperature * (scaled.logsumexp(dim=0) - math.log(len(present)))

@@ -17,9 +17,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-__all__ = ["FlopLedger", "crafting", "encoders", "non_embedding_parameters"]
+__all__ = ["FlopLedger", "charging", "crafting", "encoders", "non_embedding_parameters"]
 
 _CRAFTING: ContextVar[bool] = ContextVar("crafting", default=False)
+_OPEN: list[FlopLedger] = []
 
 
 @contextlib.contextmanager
@@ -30,6 +31,18 @@ def crafting() -> Iterator[None]:
         yield
     finally:
         _CRAFTING.reset(token)
+
+
+@contextlib.contextmanager
+def charging(model: nn.Module) -> Iterator[None]:
+    """Charge forwards of a model that is not the trained one, a teacher say, to all open ledgers, as crafting."""
+    handles = [handle for ledger in _OPEN for handle in ledger.watch(model)]
+    try:
+        with crafting():
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def encoders(model: nn.Module) -> list[nn.Module]:
@@ -106,16 +119,24 @@ class FlopLedger:
         }
 
     def __enter__(self) -> FlopLedger:
-        for module, encoder in _entry_points(self.model):
+        self._handles = self.watch(self.model)
+        _OPEN.append(self)
+        return self
+
+    def watch(self, model: nn.Module) -> list[RemovableHandle]:
+        """Charge a model's forwards and backwards here until the handles are removed."""
+        handles = []
+        for module, encoder in _entry_points(model):
             config: Any = encoder.config
             attention = 4 * config.num_hidden_layers * config.hidden_size
             hook = _ForwardHook(self, _matrix_weights(encoder), attention)
-            self._handles.append(module.register_forward_hook(hook, with_kwargs=True))
-        return self
+            handles.append(module.register_forward_hook(hook, with_kwargs=True))
+        return handles
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        _OPEN.remove(self)
         for handle in self._handles:
             handle.remove()
         self._handles.clear()

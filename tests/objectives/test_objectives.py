@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mogrid.objectives import FGM, InfoNCE, PerturbationConsistency, SmoothWorstDomain
+from mogrid.objectives.embeddings import scaled
 from mogrid.objectives.features import take_rows
 from mogrid.retriever import build_retriever
 from mogrid.scaling import FlopLedger
@@ -86,8 +87,8 @@ def test_take_rows_cuts_padding() -> None:
     assert taken["task"] == "query"
 
 
-@pytest.mark.parametrize("live", [True, False])
-def test_consistency_is_ranking_plus_divergence(model, texts, live) -> None:
+@pytest.mark.parametrize("teacher", ["live", "detached"])
+def test_consistency_is_ranking_plus_divergence(model, texts, teacher) -> None:
     queries, documents = zip(*texts[:6], strict=True)
     perturbed = [q[1:] for q in queries]
     features = columns(model, queries, documents, perturbed)
@@ -95,7 +96,7 @@ def test_consistency_is_ranking_plus_divergence(model, texts, live) -> None:
     p, q = (clean @ document.T).softmax(1), (noisy @ document.T).softmax(1)
     divergence = (p * (p.log() - q.log())).sum(1).mean()
     expected = F.cross_entropy(noisy @ document.T, torch.arange(6)) + 2.0 * divergence
-    loss = PerturbationConsistency(model, consistency=2.0, live_teacher=live)(features)
+    loss = PerturbationConsistency(model, consistency=2.0, teacher=teacher)(features)
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
     assert loss.requires_grad
 
@@ -116,9 +117,8 @@ def test_fgm_raises_the_loss_and_its_step_has_the_stated_size(model, texts) -> N
     clean = inner([dict(c) for c in features], None)
     small, large = (FGM(inner, epsilon=e)(features) for e in (0.01, 0.05))
     assert clean < small < large
-    fgm = FGM(inner, epsilon=0.05)
     e, g = torch.randn(3, 5, 4), torch.randn(3, 5, 4)
-    step = fgm._step(e, g)
+    step = scaled(g, e, 0.05)
     torch.testing.assert_close(step.flatten(1).norm(dim=1), 0.05 * e.flatten(1).norm(dim=1))
     assert not any(m._forward_hooks for m in model.modules())  # nothing is left behind
 
