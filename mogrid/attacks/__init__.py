@@ -1,19 +1,34 @@
 """Attacks: text in, text out."""
 
 from mogrid.attacks.base import Attack
+from mogrid.attacks.flips import Target
+from mogrid.attacks.hotflip import HotFlip
 from mogrid.attacks.judge import AttackResult, attack_success
+from mogrid.attacks.misspellings import Misspellings
 from mogrid.attacks.neighbours import EmbeddingNeighbourFlips
+from mogrid.attacks.poisoning import CorpusPoisoning, PoisoningResult, poisoning_success
+from mogrid.attacks.registry import ATTACKS, attack_from_config
+from mogrid.attacks.stuffing import QueryStuffing
 from mogrid.attacks.training import perturbed_pairs
 from mogrid.attacks.typos import SELECT_TYPOS, TEST_TYPOS, TRAIN_TYPOS, Typos
 
 __all__ = [
+    "ATTACKS",
     "SELECT_TYPOS",
     "TEST_TYPOS",
     "TRAIN_TYPOS",
     "Attack",
     "AttackResult",
+    "CorpusPoisoning",
     "EmbeddingNeighbourFlips",
+    "HotFlip",
+    "Misspellings",
+    "PoisoningResult",
+    "QueryStuffing",
+    "Target",
     "Typos",
+    "attack_from_config",
     "attack_success",
     "perturbed_pairs",
+    "poisoning_success",
 ]

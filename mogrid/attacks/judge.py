@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mogrid.attacks.base import Attack
-from mogrid.attacks.neighbours import Target
+from mogrid.attacks.flips import Target
+from mogrid.attacks.ranks import ndcg_at, relevant_ranks
 from mogrid.data.domain import Domain, Role
 from mogrid.errors import DataError
 from mogrid.evaluation.encode import check_finite, encode
@@ -31,13 +32,26 @@ _QUERIES_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one target: its ranks (from 1) before and after, and the share of its words that were changed."""
+    """What became of one target.
+
+    Attributes
+    ----------
+    query, document : str
+    before, after : int
+        Ranks, from 1.
+    perturbed : float
+        Share of the document's words that were changed.
+    clean, robust : float or None
+        The query's nDCG@10 before and after; None in records that have none.
+    """
 
     query: str
     document: str
     before: int
     after: int
     perturbed: float
+    clean: float | None = None
+    robust: float | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +98,13 @@ class AttackResult:
     def median_boost(self) -> float:
         """Median number of ranks gained; negative where targets fell."""
         return float(median(outcome.before - outcome.after for outcome in self.outcomes))
+
+    @property
+    def robust_ndcg(self) -> tuple[float, float] | None:
+        """Mean nDCG@10 of the targets' queries, before and after, each with one document attacked."""
+        clean = [outcome.clean for outcome in self.outcomes if outcome.clean is not None]
+        robust = [outcome.robust for outcome in self.outcomes if outcome.robust is not None]
+        return (fmean(clean), fmean(robust)) if clean and robust else None
 
     @property
     def perturbed(self) -> float:
@@ -170,7 +191,7 @@ def attack_success(
     seconds = time.perf_counter() - started
     if len(attacked) != len(texts):
         raise EvaluationError(f"attack {attack.name!r} made {len(attacked)} texts of {len(texts)}")
-    after = _ranks_after(encoded, chosen, encode(model, attacked, "document"))
+    found = _after(encoded, chosen, encode(model, attacked, "document"))
     knowledge = "white-box" if attack.white_box and crafted_on is None else "black-box"
     return AttackResult(
         domain=domain.name,
@@ -187,8 +208,10 @@ def attack_success(
                 before=c.rank,
                 after=rank,
                 perturbed=perturbed_share(text, changed),
+                clean=clean,
+                robust=robust,
             )
-            for c, rank, text, changed in zip(chosen, after, texts, attacked, strict=True)
+            for c, (rank, clean, robust), text, changed in zip(chosen, found, texts, attacked, strict=True)
         ],
         seconds=seconds,
     )
@@ -237,11 +260,18 @@ def _choose(encoded: EncodedSplit, targets: int, band: tuple[int, int], rng: np.
     return chosen[:targets]
 
 
-def _ranks_after(encoded: EncodedSplit, chosen: Sequence[_Choice], attacked: np.ndarray) -> list[int]:
-    ranks = []
+def _after(encoded: EncodedSplit, chosen: Sequence[_Choice], attacked: np.ndarray) -> list[tuple[int, float, float]]:
+    """Return each target's rank after the attack, and its query's nDCG@10 before and after."""
+    found = []
     for choice, vector in zip(chosen, attacked, strict=True):
         query = encoded.queries[choice.query]
-        others = encoded.documents @ query
-        others[choice.document] = -np.inf
-        ranks.append(1 + int((others > vector @ query).sum()))
-    return ranks
+        scores = encoded.documents @ query
+        name = encoded.query_ids[choice.query]
+        places, gains = relevant_ranks(encoded, name, scores)
+        clean = ndcg_at(places[:, 1], gains)
+        scores[choice.document] = vector @ query
+        places, gains = relevant_ranks(encoded, name, scores)
+        reached = scores[choice.document]
+        scores[choice.document] = -np.inf
+        found.append((1 + int((scores > reached).sum()), clean, ndcg_at(places[:, 1], gains)))
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,6 +56,11 @@ class EncodedSplit:
     documents: NDArray[np.float32]
     qrels: Qrels
     twins: Mapping[str, str]
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """Document id → row."""
+        return {document: row for row, document in enumerate(self.document_ids)}
 
     def __post_init__(self) -> None:
         for name, ids, matrix in (

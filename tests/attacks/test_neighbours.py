@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from mogrid.attacks.base import Attack
+from mogrid.attacks.flips import Target
 from mogrid.attacks.judge import AttackResult, attack_success, perturbed_share
-from mogrid.attacks.neighbours import EmbeddingNeighbourFlips, Target
+from mogrid.attacks.neighbours import EmbeddingNeighbourFlips
 from mogrid.data.domain import Domain, Role, Split
 from mogrid.errors import ConfigError, DataError, RoleError
 from mogrid.evaluation import EvaluationError, encode, encode_split
@@ -17,16 +18,6 @@ from mogrid.retriever import build_retriever
 from mogrid.scaling.ledger import FlopLedger
 
 RNG = np.random.default_rng(0)
-
-
-@pytest.fixture
-def domain(texts) -> Domain:
-    corpus = {f"d{i}": f"{document.title()}, {document}." for i, (_, document) in enumerate(texts)}
-    splits = {}
-    for role in (Role.SELECT, Role.TEST):
-        queries = {f"{role}{i}": query for i, (query, _) in enumerate(texts)}
-        splits[role] = Split(role, queries, {f"{role}{i}": {f"d{i}": 1} for i in range(len(texts))})
-    return Domain("words", corpus, splits)
 
 
 class Nothing(Attack):
@@ -212,7 +203,7 @@ def test_roles_and_bad_input(model, domain):
         attack_success(model, domain, Role.TEST, Nothing(), band=(500, 600))
     with pytest.raises(ConfigError, match="at least 1"):
         EmbeddingNeighbourFlips(0)
-    with pytest.raises(ConfigError, match="need a Target"):
+    with pytest.raises(ConfigError, match="needs a Target"):
         EmbeddingNeighbourFlips().perturb(["river"], model, RNG)
     with pytest.raises(ConfigError, match="one query for each document"):
         EmbeddingNeighbourFlips().perturb(["river"], Target(model, []), RNG)

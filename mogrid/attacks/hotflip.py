@@ -1,0 +1,33 @@
+"""HotFlip: a few words of a document become any others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mogrid.attacks.flips import Flips, Words
+
+__all__ = ["HotFlip"]
+
+
+class HotFlip(Flips):
+    """Flips to any word of the victim's vocabulary (Ebrahimi et al., arXiv 1712.06751): a bound, not a rival's text.
+
+    Parameters
+    ----------
+    flips : int
+        Words changed at most; fewer where nothing raises the score.
+    role : Role
+    """
+
+    name = "hotflip"
+
+    @property
+    def budget(self) -> str:
+        """What the attacker may do, in words, for records and tables."""
+        return f"{self.flips} words, each to any other of the victim's vocabulary"
+
+    def candidates(self, words: Words, tokens: Sequence[int]) -> NDArray[np.int64]:
+        return np.tile(words.ids, (len(tokens), 1))
