@@ -184,11 +184,12 @@ class Words:
         written = {i: tokenizer.decode([i]).strip() for i in ids}
         words = {i: word for i, word in written.items() if word.isalpha()}
         # Read after another word, as it will be: some tokenizers spell a word otherwise at the start of a text.
-        before = tokenizer("a", add_special_tokens=False)["input_ids"]
-        if not words:
-            return {}
-        read = tokenizer([f"a {word}" for word in words.values()], add_special_tokens=False)["input_ids"]
-        return {i: word for (i, word), tokens in zip(words.items(), read, strict=True) if tokens == [*before, i]}
+        reader = tokenizer.backend_tokenizer
+        reader.no_padding()
+        reader.no_truncation()
+        before = reader.encode("a", add_special_tokens=False).ids
+        read = reader.encode_batch_fast([f"a {word}" for word in words.values()], add_special_tokens=False)
+        return {i: word for (i, word), found in zip(words.items(), read, strict=True) if found.ids == [*before, i]}
 
     def near(self, tokens: Sequence[int], count: int) -> NDArray[np.int64]:
         """Return the ids (len(tokens), count) of the nearest words to each token by cosine, itself not among them."""
