@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from mogrid.data.domain import Domain, Role, Split
-from mogrid.errors import DataError, nearest
+from mogrid.data.lines import integer, json_lines, lines, located, names, text_of
+from mogrid.errors import DataError
 
-__all__ = ["read_beir"]
+__all__ = ["beir_splits", "read_beir"]
 
 
 def read_beir(folder: Path | str, splits: Mapping[Role, str], *, name: str | None = None) -> Domain:
@@ -40,22 +39,24 @@ def read_beir(folder: Path | str, splits: Mapping[Role, str], *, name: str | Non
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
     corpus: dict[str, str] = {}
-    for line, record in _json_lines(folder / "corpus.jsonl"):
-        place = f"{folder / 'corpus.jsonl'}:{line}"
-        identifier = _text(record, "_id", place)
+    file = located(folder, "corpus.jsonl", "")
+    for line, record in json_lines(file):
+        place = f"{file}:{line}"
+        identifier = text_of(record, "_id", place)
         if identifier in corpus:
             raise DataError(f"{place}: document id {identifier!r} stands here twice")
-        title = _text(record, "title", place) if record.get("title") is not None else ""
-        corpus[identifier] = f"{title} {_text(record, 'text', place)}".strip()
+        title = text_of(record, "title", place) if record.get("title") is not None else ""
+        corpus[identifier] = f"{title} {text_of(record, 'text', place)}".strip()
     if not corpus:
-        raise DataError(f"{folder / 'corpus.jsonl'}: holds no document")
+        raise DataError(f"{file}: holds no document")
     queries: dict[str, str] = {}
-    for line, record in _json_lines(folder / "queries.jsonl"):
-        place = f"{folder / 'queries.jsonl'}:{line}"
-        identifier = _text(record, "_id", place)
+    file = located(folder, "queries.jsonl", "")
+    for line, record in json_lines(file):
+        place = f"{file}:{line}"
+        identifier = text_of(record, "_id", place)
         if identifier in queries:
             raise DataError(f"{place}: query id {identifier!r} stands here twice")
-        queries[identifier] = _text(record, "text", place)
+        queries[identifier] = text_of(record, "text", place)
     return Domain(
         name=name or folder.name,
         corpus=corpus,
@@ -63,14 +64,16 @@ def read_beir(folder: Path | str, splits: Mapping[Role, str], *, name: str | Non
     )
 
 
+def beir_splits(folder: Path) -> list[str]:
+    """Return the names of the splits that a folder holds."""
+    return names(folder, "qrels/*.tsv")
+
+
 def _split(folder: Path, role: Role, name: str, corpus: Mapping[str, str], queries: Mapping[str, str]) -> Split:
-    path = folder / "qrels" / f"{name}.tsv"
-    if not path.is_file():
-        there = [p.stem for p in sorted((folder / "qrels").glob("*.tsv"))]
-        raise DataError(f"{path}: no such file{nearest(name, there)}")
+    path = located(folder, "qrels/*.tsv", name)
     qrels: dict[str, dict[str, int]] = {}
     relevant = 0
-    for line, text in _lines(path):
+    for line, text in lines(path):
         fields = text.split("\t")
         if line == 1:
             if fields != ["query-id", "corpus-id", "score"]:
@@ -83,10 +86,7 @@ def _split(folder: Path, role: Role, name: str, corpus: Mapping[str, str], queri
             raise DataError(f"{path}:{line}: unknown query id {query!r}")
         if document not in corpus:
             raise DataError(f"{path}:{line}: unknown document id {document!r}")
-        try:
-            value = int(score)
-        except ValueError:
-            raise DataError(f"{path}:{line}: relevance must be an integer, got {score!r}") from None
+        value = integer(score, f"{path}:{line}")
         if not queries[query].strip():
             raise DataError(f"{path}:{line}: query {query!r} has no text")
         if document in qrels.setdefault(query, {}):
@@ -96,45 +96,3 @@ def _split(folder: Path, role: Role, name: str, corpus: Mapping[str, str], queri
     if not relevant:
         raise DataError(f"{path}: holds no relevant (query, document) pair")
     return Split(role=role, queries={query: queries[query] for query in qrels}, qrels=qrels)
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (number from 1, text) of every line that is not blank."""
-    try:
-        with path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
-                try:
-                    text = raw.decode("utf-8").rstrip("\r\n")
-                except UnicodeDecodeError as error:
-                    raise DataError(f"{path}:{number}: not UTF-8 at byte {error.start} of the line") from error
-                if text.strip():
-                    yield number, text
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, text in _lines(path):
-        try:
-            record = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            reason = getattr(error, "msg", "nested too deeply")
-            raise DataError(f"{path}:{number}: not JSON ({reason})") from error
-        if not isinstance(record, dict):
-            raise DataError(f"{path}:{number}: expected an object, got {type(record).__name__}")
-        yield number, record
-
-
-def _text(record: Mapping[str, Any], key: str, place: str) -> str:
-    if key not in record:
-        raise DataError(f"{place}: no {key!r}")
-    value = record[key]
-    if not isinstance(value, str):
-        raise DataError(f"{place}: {key!r} must be a string, got {type(value).__name__}")
-    if key == "_id" and not value:
-        raise DataError(f"{place}: '_id' is empty")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise DataError(f"{place}: {key!r} holds half of a surrogate pair, which is no text") from None
-    return value

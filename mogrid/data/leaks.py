@@ -1,0 +1,173 @@
+"""Near-duplicates between text that is trained on and text that is measured on, found and counted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mogrid.data.domain import Collection, Domain, Role
+from mogrid.errors import ConfigError
+
+__all__ = ["LeakReport", "NearDuplicate", "leak_report", "near_duplicates"]
+
+_WORDS = re.compile(r"\w+")
+_HASHES = 128
+_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class NearDuplicate:
+    """A measured text and the trained text that it is most like.
+
+    Attributes
+    ----------
+    measured, trained : int
+        Places in the lists.
+    similarity : float
+        Exact Jaccard similarity of their shingles.
+    """
+
+    measured: int
+    trained: int
+    similarity: float
+
+
+@dataclass(frozen=True)
+class LeakReport:
+    """What of a collection's select and test text is nearly training text.
+
+    Attributes
+    ----------
+    threshold : float
+    counts : dict
+        ``"DOMAIN, ROLE, queries"`` or ``", documents"`` → (near-duplicates, texts).
+    examples : dict
+        Likewise → up to three (measured text, trained text, similarity).
+    """
+
+    threshold: float
+    counts: dict[str, tuple[int, int]]
+    examples: dict[str, list[tuple[str, str, float]]]
+
+    @property
+    def leaks(self) -> int:
+        """Number of measured texts that are near-duplicates of training text."""
+        return sum(found for found, _ in self.counts.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+def near_duplicates(
+    trained: Sequence[str], measured: Sequence[str], *, threshold: float = 0.8, words: int = 3, seed: int = 1
+) -> list[NearDuplicate]:
+    """Return, for every measured text that has one, the trained text it is most like.
+
+    Candidates come from MinHash and locality-sensitive hashing (Broder, 1997; by datasketch), and are checked by the
+    exact Jaccard similarity of their sets of shingles: none reported is below the threshold, and few above are
+    missed. Equal texts never are.
+
+    Parameters
+    ----------
+    trained, measured : sequence of str
+    threshold : float
+        In (0, 1].
+    words : int
+        Length of a shingle; texts of fewer words are one shingle. Case, spacing and punctuation do not count. Texts
+        without a word are like none.
+    seed : int
+
+    Raises
+    ------
+    ConfigError
+        A setting is out of range.
+    """
+    if not 0 < threshold <= 1 or words < 1:
+        raise ConfigError(f"need a threshold in (0, 1] and words >= 1, got {threshold} and {words}")
+    from datasketch import MinHashLSH
+
+    first = [_shingles(text, words) for text in trained]
+    # Candidates are checked, so a false one costs time and a missed one the truth.
+    index = MinHashLSH(threshold=min(0.9 * threshold, 0.8), num_perm=_HASHES, weights=(0.2, 0.8))
+    # Equal sets of shingles are one entry: real corpora repeat themselves.
+    kept: dict[frozenset[str], int] = {}
+    for place, shingles in enumerate(first):
+        if shingles:
+            kept.setdefault(shingles, place)
+    for shingles, sketch in _sketches(list(kept), seed):
+        index.insert(kept[shingles], sketch)
+    found = []
+    wanted: dict[frozenset[str], list[int]] = {}
+    for place, text in enumerate(measured):
+        if shingles := _shingles(text, words):
+            wanted.setdefault(shingles, []).append(place)
+    for shingles, sketch in _sketches(list(wanted), seed):
+        near = [kept[shingles]] if shingles in kept else index.query(sketch)
+        scored = [(len(shingles & first[other]) / len(shingles | first[other]), -other) for other in near]
+        if scored and max(scored)[0] >= threshold:
+            similarity, other = max(scored)
+            found += [NearDuplicate(place, -other, similarity) for place in wanted[shingles]]
+    return sorted(found, key=lambda pair: pair.measured)
+
+
+def leak_report(collection: Collection, *, threshold: float = 0.8) -> LeakReport:
+    """Hold all select- and test-role queries and relevant documents against all training text.
+
+    Queries are held against training queries, documents against training documents: those of relevant pairs, since
+    what nobody is trained to find does not leak. The source's splits share their corpus by design; its documents are
+    those that select or test queries are to find.
+
+    Parameters
+    ----------
+    collection : Collection
+    threshold : float
+        See `near_duplicates`.
+    """
+    trained = [collection.source, *collection.ood_with(Role.TRAIN)]
+    queries = [text for domain in trained for text in _queries(domain, Role.TRAIN)]
+    documents = [text for domain in trained for text in _documents(domain, Role.TRAIN)]
+    counts: dict[str, tuple[int, int]] = {}
+    examples: dict[str, list[tuple[str, str, float]]] = {}
+    for role in (Role.SELECT, Role.TEST):
+        for domain in (collection.source, *collection.ood_with(role)):
+            for what, known, asked in (
+                ("queries", queries, _queries(domain, role)),
+                ("documents", documents, _documents(domain, role)),
+            ):
+                pairs = near_duplicates(known, asked, threshold=threshold)
+                key = f"{domain.name}, {role}, {what}"
+                counts[key] = len(pairs), len(asked)
+                if pairs:
+                    examples[key] = [(asked[p.measured], known[p.trained], p.similarity) for p in pairs[:3]]
+    return LeakReport(threshold, counts, examples)
+
+
+def _queries(domain: Domain, role: Role) -> list[str]:
+    split = domain.split(role)
+    return [split.queries[query] for query in split.qrels]
+
+
+def _documents(domain: Domain, role: Role) -> list[str]:
+    split = domain.split(role)
+    relevant = dict.fromkeys(d for judged in split.qrels.values() for d, r in judged.items() if r > 0)
+    return [domain.corpus[document] for document in relevant]
+
+
+def _shingles(text: str, words: int) -> frozenset[str]:
+    found = _WORDS.findall(text.lower())
+    if not found:
+        return frozenset()
+    return frozenset(" ".join(found[i : i + words]) for i in range(max(len(found) - words + 1, 1)))
+
+
+def _sketches(sets: Sequence[frozenset[str]], seed: int) -> Any:
+    """Yield each set with its MinHash."""
+    from datasketch import MinHash
+
+    for start in range(0, len(sets), _AT_ONCE):
+        some = sets[start : start + _AT_ONCE]
+        encoded = [[shingle.encode() for shingle in sorted(shingles)] for shingles in some]
+        yield from zip(some, MinHash.bulk(encoded, num_perm=_HASHES, seed=seed), strict=True)
