@@ -187,6 +187,23 @@ def test_ir_datasets_not_installed_is_said(monkeypatch) -> None:
         READERS["ir_datasets"].read("vaswani", {Role.TEST: ""})
 
 
+def test_ir_datasets_of_own_files(tmp_path) -> None:
+    ir_datasets = pytest.importorskip("ir_datasets")
+    (tmp_path / "docs.tsv").write_text("d0\tT good a\nd1\tbad\n")
+    (tmp_path / "queries.tsv").write_text("q0\twhat a\n")
+    (tmp_path / "qrels").write_text("q0 0 d0 1\nq0 0 d9 1\nq9 0 d0 1\n")
+    key = f"mogrid-{tmp_path.name}"
+    made = ir_datasets.create_dataset(
+        docs_tsv=tmp_path / "docs.tsv", queries_tsv=tmp_path / "queries.tsv", qrels_trec=tmp_path / "qrels"
+    )
+    ir_datasets.registry.register(f"{key}/train", made)
+    domain = READERS["ir_datasets"].read(key, {Role.TRAIN: "train"})
+    assert domain.split(Role.TRAIN).qrels == {"q0": {"d0": 1}}  # unknown queries and documents are left out
+    assert [row["document"] for row in training_pairs(domain)] == ["T good a"]
+    with pytest.raises(ConfigError, match="no-such/test: ir_datasets has no such data set"):
+        READERS["ir_datasets"].read("no-such", {Role.TEST: "test"})
+
+
 def test_kind_in_a_file_of_domains(tmp_path) -> None:
     for kind in FILES:
         write(tmp_path / kind, kind)
