@@ -88,7 +88,11 @@ class Domain:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over ids, texts and judgements of all splits."""
+        """SHA-256 over name, corpus and, by role, queries, judgements and training texts: what was read, no more.
+
+        The order of lines, compression, the kind of file, splits that were not asked for and queries without a
+        judgement do not count.
+        """
         digest = hashlib.sha256()
         splits = {
             str(role): {

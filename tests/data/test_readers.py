@@ -143,6 +143,27 @@ def test_no_path_leaves_the_folder(tmp_path, kind) -> None:
         read(folder, kind)
 
 
+def test_fingerprint_covers_what_is_read_and_nothing_else(tmp_path) -> None:
+    folder = write(tmp_path / "set", "beir")
+    first = read(folder, "beir").fingerprint
+    corpus, queries, qrels = (folder / name for name in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv"))
+    (folder / "qrels" / "dev.tsv").write_text("not read")
+    corpus.write_text("".join(reversed(corpus.read_text().splitlines(keepends=True))))
+    queries.write_text(queries.read_text() + '{"_id": "q9", "text": "not judged"}\n')
+    assert read(folder, "beir").fingerprint == first
+    for path, old, new in (
+        (corpus, "good", "best"),
+        (corpus, "d1", "d2"),
+        (queries, "what b", "b"),
+        (qrels, "1\n", "2\n"),
+    ):
+        kept = path.read_text()
+        path.write_text(kept.replace(old, new))
+        assert read(folder, "beir").fingerprint != first
+        path.write_text(kept)
+    assert READERS["beir"].read(folder, {Role.SELECT: "train", Role.TEST: "test"}).fingerprint != first
+
+
 def test_query_in_two_splits_is_a_leak(tmp_path) -> None:
     folder = write(tmp_path / "set", "pairs")
     (folder / "test.jsonl").write_text(FILES["pairs"]["train.jsonl"])
