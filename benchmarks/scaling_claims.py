@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mogrid.data import Role
-from mogrid.experiment.measure import TYPOS
+from mogrid.errors import DataError
 from mogrid.experiment.plan import EQUAL
 from mogrid.experiment.settings import OBJECTIVES
-from mogrid.experiment.summary import front_of, select_values, summarise
+from mogrid.experiment.summary import front_of, select_ranking, select_values, summarise
 from mogrid.frontier import Choice, Front, choose, fit_surrogate, hypervolume_interval, pick, search_front
 from mogrid.runs import RunRecord, RunStore
 from mogrid.scaling import Laws, ScalingRuns, fit_laws, read_runs
@@ -100,11 +99,11 @@ class Sweep:
 def read_sweep(store: RunStore, *, draws: int = 1000) -> Sweep:
     """Read a store and fit the laws of contrastive entropy and of 1 − nDCG@10, on select-role data."""
     entropy = read_runs(store)
-    ranking = read_runs(store, _ranking)
+    ranking = read_runs(store, select_ranking)
     groups: dict[tuple[str, float], list[RunRecord]] = {}
     others = []
     source = ""
-    for record in store:
+    for record in store.records(queries=False):
         settings = record.config["settings"]
         if record.kind == "untrained":
             others.append(record)
@@ -118,6 +117,8 @@ def read_sweep(store: RunStore, *, draws: int = 1000) -> Sweep:
         inside = [r for r in records if r.kind == "sweep" and min(_weights(r)) > 0]
         if inside:
             pairs = inside[0].steps * inside[0].config["settings"]["training"]["batch_size"]
+            if any(r.kind == "solver" for r in records):  # strategies are tested query by query
+                records = [store.read(r.name) for r in records]
             scales.append(Scale(size, pairs, tuple(records)))
     scales.sort(key=lambda s: (s.records[0].parameters, s.pairs))
     return Sweep(source, tuple(scales), fit_laws(entropy, draws=draws), fit_laws(ranking, draws=draws), tuple(others))
@@ -126,19 +127,6 @@ def read_sweep(store: RunStore, *, draws: int = 1000) -> Sweep:
 def _weights(record: RunRecord) -> list[float]:
     given = record.config["solver"]["weights"]
     return [given.get(name, 0.0) for name in OBJECTIVES]
-
-
-def _ranking(record: RunRecord, source: str) -> Floats:
-    """Return 1 − nDCG@10 on select-role data, by objective."""
-    places: dict[str, list[float]] = {name: [] for name in OBJECTIVES}
-    for result in record.results:
-        if result["role"] == Role.SELECT:
-            if result["domain"] != source:
-                name = "ood"
-            else:
-                name = "adversarial" if result["condition"] == TYPOS else "effectiveness"
-            places[name].append(float(np.mean(list(result["ndcg"].values()))))
-    return np.array([1 - np.mean(places[name]) for name in OBJECTIVES])
 
 
 def claims(sweep: Sweep) -> list[Finding]:
@@ -162,7 +150,34 @@ def _laws(sweep: Sweep) -> list[Finding]:
                 Finding(1, f"{name}: median error of {measure}, largest {axis} held out", 100 * error, unit="%")
                 for axis, error in fit.held_out[form].items()
             ]
-    return found
+    return found + _laws_by_weighting(sweep.entropy.runs)
+
+
+def _laws_by_weighting(runs: ScalingRuns) -> list[Finding]:
+    """Laws over N and D of every weighting by itself, as the paper has them: medians over weightings, and ranges."""
+    _, group = np.unique(runs.weights.round(6), axis=0, return_inverse=True)
+    r2: dict[str, list[float]] = {}
+    errors: dict[tuple[str, str], list[float]] = {}
+    for member in (group.ravel() == g for g in range(int(group.max()) + 1)):
+        try:
+            laws = fit_laws(runs.only(np.asarray(member)), draws=2)
+        except DataError:
+            continue  # not enough of its cells are there yet
+        for name, fit in zip(laws.objectives, laws.fits, strict=True):
+            r2.setdefault(name, []).append(fit.fitted.r2)
+            for axis, held in fit.foretold.items():
+                errors.setdefault((name, axis), []).append(100 * held.error)
+    note = f"median and range over {len(next(iter(r2.values()), []))} weightings"
+    found = [
+        Finding(1, f"{name}: R² of CE, a law in N and D a weighting", float(np.median(v)), min(v), max(v), "", note)
+        for name, v in r2.items()
+    ]
+    return found + [
+        Finding(
+            1, f"{name}: error of CE, largest {axis} held out, likewise", float(np.median(v)), min(v), max(v), "%", note
+        )
+        for (name, axis), v in errors.items()
+    ]
 
 
 def _exponents(sweep: Sweep) -> list[Finding]:

@@ -162,8 +162,12 @@ class RunStore:
         return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
     def __iter__(self) -> Iterator[RunRecord]:
+        return self.records()
+
+    def records(self, *, queries: bool = True) -> Iterator[RunRecord]:
+        """Yield all finished runs by name; without per-query values, results have their means alone."""
         for path in sorted((self.root / "runs").glob("*/run.json")):
-            yield self.read(path.parent.name)
+            yield self.read(path.parent.name, queries=queries)
 
 
 def _key(result: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from mogrid.experiment.settings import OBJECTIVES
 from mogrid.frontier import Front, Hypervolume, bootstrap_hypervolume
 from mogrid.runs import RunRecord
 
-__all__ = ["MEASURES", "Row", "Summary", "front_of", "hypervolumes", "select_values", "summarise"]
+__all__ = ["MEASURES", "Row", "Summary", "front_of", "hypervolumes", "select_ranking", "select_values", "summarise"]
 
 Floats = NDArray[np.float64]
 Result = Mapping[str, Any]
@@ -102,19 +102,37 @@ def select_values(record: RunRecord, source: str) -> Floats:
     In-domain; mean over OOD select domains; in-domain with select typos. These, never test values, are what fronts,
     surrogates and choices are made of.
     """
+    return _by_objective(record, source, "ce")
+
+
+def select_ranking(record: RunRecord, source: str) -> Floats:
+    """Return the same of 1 − nDCG@10."""
+    return 1 - _by_objective(record, source, "ndcg")
+
+
+def _by_objective(record: RunRecord, source: str, measure: str) -> Floats:
     by_place: dict[str, list[float]] = {name: [] for name in OBJECTIVES}
     for result in record.results:
-        if result["role"] != Role.SELECT or not result["ce"]:
+        value = _mean(result, measure)
+        if result["role"] != Role.SELECT or value is None:
             continue
         if result["domain"] != source:
             name = "ood"
         else:
             name = "effectiveness" if result["condition"] == "clean" else "adversarial"
-        by_place[name].append(float(np.mean(list(result["ce"].values()))))
+        by_place[name].append(value)
     for name, values in by_place.items():
         if not values:
             raise DataError(f"run {record.name!r} has no select-role value of {name!r}")
     return np.array([np.mean(by_place[name]) for name in OBJECTIVES])
+
+
+def _mean(result: Result, measure: str) -> float | None:
+    """Return a measure's mean over queries, from a record read with or without per-query values."""
+    if "means" in result:
+        known: float | None = result["means"].get(measure)
+        return known
+    return float(np.mean(list(result[measure].values()))) if result[measure] else None
 
 
 def test_values(record: RunRecord, source: str) -> Floats:

@@ -193,7 +193,7 @@ def read_runs(store: RunStore, values: Callable[[RunRecord, str], Floats] | None
     measure = values or select_values
     rows: list[dict[str, Any]] = []
     data: dict[str, str] = {}
-    for record in store:
+    for record in store.records(queries=False):
         if record.kind != "sweep":
             continue
         data.setdefault(record.data, record.name)
