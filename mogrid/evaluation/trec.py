@@ -1,0 +1,89 @@
+"""TREC run and qrels files, out and in."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+from mogrid.data.lines import integer, lines
+from mogrid.errors import DataError
+from mogrid.evaluation.errors import EvaluationError
+from mogrid.evaluation.measures import Qrels, Run
+from mogrid.state import write_text
+
+__all__ = ["read_qrels", "read_run", "write_qrels", "write_run"]
+
+_SPACE = re.compile(r"\s")
+
+
+def write_run(path: Path | str, run: Run, tag: str = "mogrid") -> None:
+    """Write ``query Q0 document rank score tag`` lines, by falling score, whole or not at all.
+
+    Raises
+    ------
+    EvaluationError
+        An id is empty or holds white space, which the format cannot express; or a score is not finite.
+    """
+    rows = []
+    for query, found in run.items():
+        ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+        for rank, (document, score) in enumerate(ordered, start=1):
+            if not math.isfinite(score):
+                raise EvaluationError(f"query {query!r}: the score of document {document!r} is {score}")
+            rows.append(f"{_word(query)} Q0 {_word(document)} {rank} {score!r} {_word(tag)}\n")
+    write_text(Path(path), "".join(rows))
+
+
+def read_run(path: Path | str) -> dict[str, dict[str, float]]:
+    """Read a run; its scores decide the order, as in trec_eval, not its ranks.
+
+    Raises
+    ------
+    DataError
+        Naming file and line: malformed, not finite, or a document twice for one query.
+    """
+    run: dict[str, dict[str, float]] = {}
+    path = Path(path)
+    for number, text in lines(path):
+        place, fields = f"{path}:{number}", text.split()
+        if len(fields) != 6:
+            raise DataError(f"{place}: expected 'query Q0 document rank score tag', got {len(fields)} fields")
+        query, _, document, _, written, _ = fields
+        try:
+            score = float(written)
+        except ValueError:
+            raise DataError(f"{place}: the score must be a number, got {written!r}") from None
+        if not math.isfinite(score):
+            raise DataError(f"{place}: the score must be finite, got {written!r}")
+        if document in run.setdefault(query, {}):
+            raise DataError(f"{place}: query {query!r} has document {document!r} twice")
+        run[query][document] = score
+    return run
+
+
+def write_qrels(path: Path | str, qrels: Qrels) -> None:
+    """Write ``query 0 document relevance`` lines, whole or not at all. Raises as `write_run`."""
+    rows = [f"{_word(q)} 0 {_word(d)} {relevance}\n" for q, judged in qrels.items() for d, relevance in judged.items()]
+    write_text(Path(path), "".join(rows))
+
+
+def read_qrels(path: Path | str) -> dict[str, dict[str, int]]:
+    """Read judgements. Raises `DataError` naming file and line."""
+    qrels: dict[str, dict[str, int]] = {}
+    path = Path(path)
+    for number, text in lines(path):
+        place, fields = f"{path}:{number}", text.split()
+        if len(fields) != 4:
+            raise DataError(f"{place}: expected 'query 0 document relevance', got {len(fields)} fields")
+        query, _, document, relevance = fields
+        if document in qrels.setdefault(query, {}):
+            raise DataError(f"{place}: query {query!r} and document {document!r} are judged twice")
+        qrels[query][document] = integer(relevance, place)
+    return qrels
+
+
+def _word(text: str) -> str:
+    if not text or _SPACE.search(text):
+        raise EvaluationError(f"the TREC format has no way to write {text!r}: ids are words without white space")
+    return text
