@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from mogrid.attacks.base import Attack
 
-__all__ = ["calibrate", "evaluate_bm25", "evaluate_domain", "evaluate_embeddings"]
+__all__ = ["calibrate", "dense_run", "evaluate_bm25", "evaluate_domain", "evaluate_embeddings", "evaluate_run"]
 
 Conditions = Mapping[str, "Attack"]
 
@@ -95,6 +95,23 @@ def evaluate_domain(
     return results
 
 
+def dense_run(encoded: EncodedSplit, depth: int = DEPTH + 1) -> dict[str, dict[str, float]]:
+    """Return query id → document id → inner product of each query's first `depth` documents."""
+    scores, indices = search(encoded.queries, encoded.documents, min(depth, len(encoded.document_ids)))
+    ids = encoded.document_ids
+    return {
+        query: {ids[i]: s for i, s in zip(row, row_scores, strict=True)}
+        for query, row, row_scores in zip(encoded.query_ids, indices.tolist(), scores.tolist(), strict=True)
+    }
+
+
+def evaluate_run(
+    run: Run, qrels: Qrels, domain: str, role: str, *, condition: str = "clean", seed: int = 0
+) -> SplitResult:
+    """Judge results of any origin; there are no embeddings, and so no ``ce``."""
+    return _judge(run, qrels, {}, domain, role, condition, seed)
+
+
 def evaluate_embeddings(
     encoded: EncodedSplit,
     *,
@@ -106,13 +123,7 @@ def evaluate_embeddings(
 ) -> SplitResult:
     """Judge embeddings, whatever made them. Parameters as in `evaluate_domain`."""
     started = time.perf_counter()
-    depth = min(DEPTH + 1, len(encoded.document_ids))
-    scores, indices = search(encoded.queries, encoded.documents, depth)
-    ids = encoded.document_ids
-    run = {
-        query: {ids[i]: s for i, s in zip(row, row_scores, strict=True)}
-        for query, row, row_scores in zip(encoded.query_ids, indices.tolist(), scores.tolist(), strict=True)
-    }
+    run = dense_run(encoded)
     pair_queries, positives, relevant = relevant_pairs(encoded)
     entropies = contrastive_entropy(
         encoded.queries[pair_queries],

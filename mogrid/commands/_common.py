@@ -1,0 +1,86 @@
+"""What commands share: arguments for data and models, and how they are loaded."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mogrid.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from mogrid.data import Collection
+
+__all__ = ["add_data", "add_model", "load_collection", "load_model", "parse_settings", "quiet"]
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of data sets (default: the embedded data)")
+    parser.add_argument("--domains", type=Path, metavar="YAML", help="what is what (default: DIR/domains.yaml)")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a folder or Hub id: sentence-transformers, or a bare encoder")
+    parser.add_argument("--pooling", default="mean", help="of a bare encoder: cls or mean (default: mean)")
+    parser.add_argument("--max-length", type=int, help="tokens read of a text (default: the model's own)")
+    parser.add_argument("--device", help="such as cpu or cuda (default: the best there is)")
+
+
+def load_collection(arguments: argparse.Namespace) -> Collection:
+    from mogrid.data import embedded_collection, read_collection
+
+    if arguments.data is None:
+        if arguments.domains is not None:
+            raise ConfigError("--domains names data sets below --data DIR, which is missing")
+        return embedded_collection()
+    return read_collection(arguments.data, arguments.domains)
+
+
+def load_model(arguments: argparse.Namespace, name: str | None = None) -> SentenceTransformer:
+    """Load a retriever as it is: its own prompts, pooling and similarity."""
+    from sentence_transformers import SentenceTransformer
+
+    from mogrid.errors import DataError
+    from mogrid.retriever import load_retriever
+
+    chosen = name or arguments.model
+    folder = Path(chosen)
+    if folder.is_dir() and not (folder / "modules.json").is_file():
+        pooling: Any = arguments.pooling
+        model = load_retriever(chosen, pooling=pooling, max_length=arguments.max_length)
+    else:
+        try:
+            model = SentenceTransformer(chosen, device="cpu")
+        except (OSError, ValueError) as error:
+            raise DataError(f"model {chosen!r}: cannot be loaded ({str(error).splitlines()[0]})") from error
+        if arguments.max_length is not None:
+            model.max_seq_length = arguments.max_length
+    import torch
+
+    device = arguments.device or str(torch.accelerator.current_accelerator() or "cpu")
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"--device {device!r}: {str(error).splitlines()[0]}") from error
+
+
+def parse_settings(given: list[str]) -> dict[str, Any]:
+    """Return ``KEY=VALUE`` settings, values read as YAML."""
+    from mogrid.config import override
+
+    return override({}, given)
+
+
+def quiet() -> None:
+    """Leave the terminal to what the command prints."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()

@@ -1,0 +1,147 @@
+"""evaluate, attack and data: what they print, write and refuse, on small files and a real folder of a model."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mogrid import cli
+from mogrid.evaluation import Evaluation, read_run
+from mogrid.retriever import build_retriever
+
+YAML = """source: {folder: in, kind: pairs}
+ood:
+  train: [{folder: a, kind: pairs}]
+  select: [{folder: b, kind: pairs, split: test}]
+  test: [{folder: c, kind: pairs}]
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, texts, tokenizer):
+    root = tmp_path_factory.mktemp("cli")
+    for folder, splits in (("in", ("train", "dev", "test")), ("a", ("train",)), ("b", ("test",)), ("c", ("test",))):
+        (root / folder).mkdir()
+        for n, split in enumerate(splits):
+            rows = texts[30 * n : 30 * n + 30]
+            lines = (
+                json.dumps({"query": f"{q} {folder}", "document": f"{d} definitely weird {folder}"}) for q, d in rows
+            )
+            (root / folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    (root / "domains.yaml").write_text(YAML)
+    build_retriever("1x32", tokenizer, dropout=0.0).save_pretrained(str(root / "model"), create_model_card=False)
+    return root
+
+
+def run(capsys, *argv) -> tuple[int, str, str]:
+    code = cli.main([str(a) for a in argv])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_evaluate(place, tmp_path, capsys) -> None:
+    argv = ("evaluate", place / "model", "--data", place, "--out", tmp_path / "e.json", "--figure", tmp_path / "e.png")
+    code, out, _ = run(capsys, *argv, "--runs", tmp_path / "runs")
+    assert code == 0
+    for word in ("in, typos", "BM25 + model", "ood ndcg", "weight of BM25"):
+        assert word in out
+    found = Evaluation.load(tmp_path / "e.json")
+    assert {(r.domain, r.condition) for r in found.systems["model"]} == {
+        (d, c) for d in ("in", "b") for c in ("clean", "typos")
+    }
+    assert (tmp_path / "e.png").stat().st_size > 10_000
+    assert len(read_run(tmp_path / "runs" / "in.select.clean.run")) == 30
+    summary = found.summary()
+    assert summary["BM25"]["ndcg"] > summary["model"]["ndcg"]
+    assert summary["BM25 + model"]["ndcg"] >= summary["BM25"]["ndcg"] - 0.1
+    assert found.tests()["in", "clean"].p_value < 0.05
+
+
+def test_evaluate_json_and_perturbations(place, capsys) -> None:
+    argv = ("evaluate", place / "model", "--data", place, "--role", "test", "--no-baselines", "--json")
+    code, out, _ = run(
+        capsys, *argv, "--perturb", "misspellings:rate=1.0", "--perturb", "typos:kinds=[swap,delete],rate=0.5"
+    )
+    assert code == 0
+    rows = json.loads(out)
+    assert {row["condition"] for row in rows} == {
+        "clean",
+        "misspellings:rate=1.0",
+        "typos:kinds=[swap,delete],rate=0.5",
+    }
+    assert {row["system"] for row in rows} == {"model"}
+
+
+def test_a_damaged_record(tmp_path) -> None:
+    from mogrid.errors import DataError
+
+    for text in ("{", "[]", '{"format": 1}', '{"format": 2}', '{"format": 1, "systems": {"model": [{}]}}'):
+        (tmp_path / "e.json").write_text(text)
+        with pytest.raises(DataError, match=r"e\.json|record of an evaluation"):
+            Evaluation.load(tmp_path / "e.json")
+
+
+@pytest.mark.parametrize(
+    ("attack", "words"),
+    [
+        (("--attack", "query_stuffing"), ("conditional SR@10", "black-box", "median boost")),
+        (("--attack", "hotflip", "--set", "flips=1"), ("1 words", "white-box", "nDCG@10")),
+        (("--attack", "corpus_poisoning", "--set", "passages=1", "--set", "flips=2"), ("top 20", "poisoned")),
+    ],
+)
+def test_attack(place, tmp_path, capsys, attack, words) -> None:
+    argv = ("attack", place / "model", "--data", place, "--targets", 5, "--out", tmp_path / "a.json", *attack)
+    code, out, err = run(capsys, *argv)
+    assert code == 0, err
+    assert all(word in out for word in words)
+    assert json.loads((tmp_path / "a.json").read_text())["role"] == "select"
+
+
+def test_transfer(place, capsys, tokenizer, tmp_path) -> None:
+    build_retriever("1x32", tokenizer, seed=4).save_pretrained(str(tmp_path / "other"), create_model_card=False)
+    argv = ("attack", place / "model", "--data", place, "--targets", 3, "--crafted-on", tmp_path / "other", "--json")
+    code, out, _ = run(capsys, *argv)
+    assert code == 0
+    assert json.loads(out)["knowledge"] == "black-box"
+
+
+def test_data(place, capsys) -> None:
+    code, out, _ = run(capsys, "data", place, "--leaks")
+    assert code == 0
+    assert "source, train" in out
+    assert "near-duplicates" in out
+    code, out, _ = run(capsys, "data", place, "--leaks", "--json")
+    record = json.loads(out)
+    assert len(record["fingerprint"]) == 64
+    assert record["leaks"]["counts"]["c, test, documents"][1] == 30
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("evaluate", "MODEL", "--data", "PLACE", "--role", "tset"), "did you mean 'test'"),
+        (("evaluate", "none/such", "--data", "PLACE"), "'none/such': cannot be loaded"),
+        (("evaluate", "MODEL", "--data", "PLACE/none"), "domains.yaml: cannot be read"),
+        (("evaluate", "MODEL", "--domains", "x.yaml"), "below --data DIR"),
+        (("evaluate", "MODEL", "--data", "PLACE", "--perturb", "typo"), "did you mean 'typos'"),
+        (("evaluate", "MODEL", "--data", "PLACE", "--perturb", "hotflip"), "see mogrid attack"),
+        (("evaluate", "MODEL", "--data", "PLACE", "--perturb", "typos:rate=7"), "rate in"),
+        (("evaluate", "MODEL", "--data", "PLACE", "--device", "abacus"), "--device 'abacus'"),
+        (("attack", "MODEL", "--data", "PLACE", "--attack", "typos"), "see mogrid evaluate --perturb"),
+        (("attack", "MODEL", "--data", "PLACE", "--attack", "hotflop"), "did you mean 'hotflip'"),
+        (("attack", "MODEL", "--data", "PLACE", "--set", "flip=3"), "did you mean 'flips'"),
+        (("attack", "MODEL", "--data", "PLACE", "--set", "flips"), "expected KEY=VALUE"),
+        (("attack", "MODEL", "--data", "PLACE", "--domain", "c"), "no such set with the role select"),
+        (("attack", "MODEL", "--data", "PLACE", "--role", "train"), "--role 'train'"),
+        (("data", "PLACE/none"), "cannot be read"),
+        (("data", "PLACE", "--leaks", "--threshold", "2"), "threshold in"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(place, capsys, argv, message) -> None:
+    known = {"MODEL": place / "model", "PLACE": place, "PLACE/none": place / "none"}
+    code, out, err = run(capsys, *(known.get(a, a) for a in argv))
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.startswith("mogrid: ")
+    assert err.count("\n") == 1
