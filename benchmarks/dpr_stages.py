@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.dpr_show import Outcome, show
 from mogrid.data import Collection
 from mogrid.experiment.cells import Cell, DataSource, run_cell, tokenizer_of
+from mogrid.experiment.leaks import kept_leaks
 from mogrid.experiment.plan import EQUAL, Plan
 from mogrid.experiment.pool import Pool
 from mogrid.experiment.settings import OBJECTIVES, ExperimentSettings
@@ -39,6 +40,10 @@ def run(settings: ExperimentSettings, arguments: argparse.Namespace, console: Co
         if settings.encoder.path is None:
             tokenizer_of(collection, settings, out)
     console.print(_data_line(collection))
+    with console.status("looking for near-duplicates between training and measured text"):
+        leaks = kept_leaks(collection, out)
+    measured = sum(total for _, total in leaks.counts.values())
+    console.print(f"near-duplicates of training text among what is measured: {leaks.leaks} of {measured:,} texts")
     with console.status("measuring what a batch of each objective costs"):
         plan = Plan(settings, source, collection, out)
     store = RunStore(out)

@@ -105,7 +105,6 @@ def climb(
     candidates: Callable[[Words, Sequence[int]], NDArray[np.int64]],
     *,
     again: bool = False,
-    progress: Callable[[int], None] = lambda flip: None,
 ) -> list[str]:
     """Return texts whose embeddings' inner products with their directions were raised, word by word.
 
@@ -121,7 +120,6 @@ def climb(
         See `Flips.candidates`.
     again : bool
         Whether a word may be changed more than once.
-    progress : callable of the number of flips done
     """
     model = words.model
     scores = np.einsum("nd,nd->n", directions, encode(model, texts, "document"))
@@ -130,10 +128,9 @@ def climb(
     training = model.training
     model.eval()
     try:
-        for flip in range(flips):
+        for _ in range(flips):
             guesses = _guess(words, attacked, directions, flipped, candidates)
             _keep_best(model, attacked, directions, scores, flipped, guesses)
-            progress(flip + 1)
             if again:
                 for places in flipped:
                     places.clear()

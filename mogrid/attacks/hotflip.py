@@ -13,7 +13,9 @@ __all__ = ["HotFlip"]
 
 
 class HotFlip(Flips):
-    """Flips to any word of the victim's vocabulary (Ebrahimi et al., arXiv 1712.06751): a bound, not a rival's text.
+    """Flips to any word of the victim's vocabulary (Ebrahimi et al., arXiv 1712.06751): what no reader would overlook.
+
+    First-order guesses are worse the farther a word is, so that with few flips neighbours may do as well.
 
     Parameters
     ----------

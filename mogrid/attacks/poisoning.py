@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -59,13 +59,7 @@ class CorpusPoisoning:
         """What the attacker may do, in words, for records and tables."""
         return f"{self.passages} passage{'s' * (self.passages > 1)} of {self.words} words, {self.flips} flips each"
 
-    def craft(
-        self,
-        model: SentenceTransformer,
-        queries: Sequence[str],
-        rng: np.random.Generator,
-        progress: Callable[[int], None] = lambda flip: None,
-    ) -> list[str]:
+    def craft(self, model: SentenceTransformer, queries: Sequence[str], rng: np.random.Generator) -> list[str]:
         """Return the passages, as text.
 
         Parameters
@@ -76,7 +70,6 @@ class CorpusPoisoning:
             What the attacker knows, at least as many as passages.
         rng : numpy.random.Generator
             Of the clustering and of the words to start from.
-        progress : callable of the number of flips done
 
         Raises
         ------
@@ -90,7 +83,7 @@ class CorpusPoisoning:
             centres = _centres(encode(model, list(queries), "query"), self.passages, int(rng.integers(2**31 - 1)))
             known = list(words.text_of.values())
             texts = [" ".join(known[i] for i in rng.integers(len(known), size=self.words)) for _ in centres]
-            return climb(words, texts, centres, self.flips, HotFlip().candidates, again=True, progress=progress)
+            return climb(words, texts, centres, self.flips, HotFlip().candidates, again=True)
 
 
 @dataclass(frozen=True)

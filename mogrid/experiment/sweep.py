@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemaining
 from mogrid.config import Strict
 from mogrid.data import Collection
 from mogrid.experiment.cells import Cell, DataSource, run_cell, tokenizer_of
+from mogrid.experiment.leaks import kept_leaks
 from mogrid.experiment.plan import Plan, measured_costs
 from mogrid.experiment.pool import Pool
 from mogrid.experiment.settings import (
@@ -152,7 +153,10 @@ def run_sweep(settings: SweepSettings, source: DataSource, store: Path, console:
     with console.status("reading the data"):
         collection = source.load()
         (store / "runs").mkdir(parents=True, exist_ok=True)
+        leaks = kept_leaks(collection, store)
         tokenizer_of(collection, settings.at(settings.scales[0], 1, {"": 1.0}, [0]), store)
+    measured = sum(total for _, total in leaks.counts.values())
+    console.print(f"near-duplicates of training text among what is measured: {leaks.leaks} of {measured:,} texts")
     with console.status("measuring what a batch costs at every size"):
         stages = sweep_cells(settings, source, collection, store)
     runs = RunStore(store)

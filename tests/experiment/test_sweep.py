@@ -155,3 +155,16 @@ def test_too_small_shares(collection, tmp_path) -> None:
     )
     with pytest.raises(ConfigError, match="2 are needed"):
         sweep_cells(settings, DataSource(), collection, tmp_path)
+
+
+def test_leaks_are_counted_once_and_kept(collection, tmp_path, monkeypatch) -> None:
+    from mogrid.experiment import leaks
+
+    first = leaks.kept_leaks(collection, tmp_path)
+    assert first.leaks > 0  # the fixture's other domains repeat the source's documents
+    monkeypatch.setattr(leaks, "leak_report", None)
+    assert leaks.kept_leaks(collection, tmp_path) == first
+    monkeypatch.undo()
+    (file,) = tmp_path.glob("leaks-*.json")
+    file.write_text("{")
+    assert leaks.kept_leaks(collection, tmp_path) == first
