@@ -25,6 +25,8 @@ def plot_laws(path: Path, laws: Laws, *, unit: str = "contrastive entropy (nats)
         Of the losses, for the axes.
     title : str
     """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     runs = laws.runs
     sizes = np.unique(runs.sizes)
     nearest = _most_even(runs)
@@ -58,6 +60,11 @@ def plot_laws(path: Path, laws: Laws, *, unit: str = "contrastive entropy (nats)
     panels[0, 0].set_title("law at equal weights; band: 90 %", fontsize=10, loc="left")
     panels[0, 1].set_title("residuals, all weightings", fontsize=10, loc="left")
     panels[0, 2].set_title("the largest scale, by a fit without it", fontsize=10, loc="left")
+    for panel in panels[:, :2].ravel():
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter("{x:,.0f}")
+        panel.xaxis.set_minor_formatter(NullFormatter())
+        panel.tick_params(axis="x", labelsize=8.5)
     for panel in panels[-1, :2]:
         panel.set_xlabel("D, pairs seen of each objective")
     panels[-1, 2].set_xlabel("foretold")
