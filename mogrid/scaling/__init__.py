@@ -1,5 +1,6 @@
 """Scaling: the FLOP ledger, the laws of the losses over model size, data and weights, and the plan for a budget."""
 
+from mogrid.scaling.design import Candidates, Proposal, propose_runs
 from mogrid.scaling.forms import FORMS
 from mogrid.scaling.laws import Exponent, ExtrapolationWarning, LawFit, Laws, fit_laws
 from mogrid.scaling.ledger import FlopLedger, crafting, encoders, non_embedding_parameters
@@ -8,6 +9,7 @@ from mogrid.scaling.runs import ScalingRuns, read_runs
 
 __all__ = [
     "FORMS",
+    "Candidates",
     "Costs",
     "Exponent",
     "ExtrapolationWarning",
@@ -16,6 +18,7 @@ __all__ = [
     "Laws",
     "Plan",
     "PlannedFront",
+    "Proposal",
     "ScalingRuns",
     "crafting",
     "encoders",
@@ -24,5 +27,6 @@ __all__ = [
     "non_embedding_parameters",
     "plan",
     "planned_front",
+    "propose_runs",
     "read_runs",
 ]
