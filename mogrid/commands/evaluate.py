@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _show(result)
     if result.collapsed:
-        print("mogrid: embeddings tie on over 1 % of neighbouring results: the model has collapsed", file=sys.stderr)
+        print("mogrid: embeddings tie, or lie near one line: the model has collapsed", file=sys.stderr)
     return 0
 
 

@@ -43,7 +43,8 @@ def encode(
     Parameters
     ----------
     model : SentenceTransformer
-        One tower or two (a ``Router``). Left in the mode (training or not) it came in.
+        One tower or two (a ``Router``). Left in the mode (training or not) it came in. Anything else that has
+        ``encode_query`` and ``encode_document``, or ``encode``, of a list of texts will do.
     texts : sequence of str
     kind : "query" or "document"
     batch_tokens : int, optional
@@ -67,6 +68,8 @@ def encode(
     for index, text in enumerate(texts):
         if not isinstance(text, str):
             raise EvaluationError(f"{kind} {index} is not a string but {type(text).__name__}")
+    if not hasattr(model, "modules"):  # whatever has `encode`
+        return _encode_by_other(model, list(texts), kind)
     if batch_tokens is None:
         batch_tokens = 2048 if model.device.type == "cpu" else 65536
     if batch_tokens < 1:
@@ -82,6 +85,17 @@ def encode(
     finally:
         model.train(training)
     embeddings = np.ascontiguousarray(embeddings, dtype=np.float32)
+    check_finite(embeddings, kind)
+    return embeddings
+
+
+def _encode_by_other(model: Any, texts: list[str], kind: Kind) -> NDArray[np.float32]:
+    own = getattr(model, f"encode_{kind}", None) or getattr(model, "encode", None)
+    if own is None:
+        raise EvaluationError(f"{type(model).__name__} has neither encode nor encode_{kind}")
+    embeddings = np.ascontiguousarray(own(texts), dtype=np.float32)
+    if embeddings.ndim != 2 or len(embeddings) != len(texts):
+        raise EvaluationError(f"{len(texts)} texts were encoded to shape {embeddings.shape}; expected a row each")
     check_finite(embeddings, kind)
     return embeddings
 
@@ -129,6 +143,8 @@ def input_module(model: SentenceTransformer, kind: Kind) -> Any:
 
 
 def _takes_token_batches(model: SentenceTransformer, kind: Kind) -> bool:
+    if not hasattr(model, "modules"):
+        return False
     from sentence_transformers.base.modules import Transformer
 
     first = input_module(model, kind)

@@ -15,7 +15,7 @@ from mogrid.evaluation.bm25 import bm25_run
 from mogrid.evaluation.encode import encode
 from mogrid.evaluation.entropy import best_temperature, contrastive_entropy, entropy_curve
 from mogrid.evaluation.errors import EvaluationError
-from mogrid.evaluation.measures import DEPTH, Qrels, Run, rank_measures
+from mogrid.evaluation.measures import DEPTH, Qrels, Run, effective_dimensions, rank_measures
 from mogrid.evaluation.results import SplitResult
 from mogrid.evaluation.search import search
 from mogrid.evaluation.splits import (
@@ -145,6 +145,7 @@ def evaluate_embeddings(
         temperature=temperature,
         negatives=negatives,
         redraws=redraws,
+        dimensions=effective_dimensions(encoded.documents),
         seconds=time.perf_counter() - started,
     )
 

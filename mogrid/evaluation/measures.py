@@ -6,10 +6,25 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mogrid.evaluation.errors import EvaluationError
 
-__all__ = ["COLLAPSE_TIES", "DEPTH", "Measures", "Qrels", "Run", "break_ties", "rank_measures", "tie_fraction"]
+__all__ = [
+    "COLLAPSE_DIMENSIONS",
+    "COLLAPSE_TIES",
+    "DEPTH",
+    "Measures",
+    "Qrels",
+    "Run",
+    "break_ties",
+    "effective_dimensions",
+    "rank_measures",
+    "tie_fraction",
+]
 
 Run = Mapping[str, Mapping[str, float]]
 """Query id → document id → score; larger is better."""
@@ -22,6 +37,9 @@ DEPTH = 100
 
 COLLAPSE_TIES = 0.01
 """Tie fraction above which embeddings are reported as collapsed."""
+
+COLLAPSE_DIMENSIONS = 1.5
+"""Effective dimensions below which they are."""
 
 
 @dataclass(frozen=True)
@@ -146,3 +164,16 @@ def tie_fraction(run: Run, twins: Mapping[str, str] | None = None, depth: int = 
         pairs += max(len(ranking) - 1, 0)
         equal += sum(x == y and twins.get(a, a) != twins.get(b, b) for (a, x), (b, y) in itertools.pairwise(ranking))
     return equal / pairs if pairs else 0.0
+
+
+def effective_dimensions(vectors: NDArray[np.floating[Any]], rows: int = 4096) -> float:
+    """Return (Σλ)² / Σλ² over the eigenvalues of the covariance: d where all directions vary alike, 1 on a line.
+
+    The participation ratio, over the first `rows` vectors (n, d); 1 where none of them differs.
+    """
+    some = np.asarray(vectors[:rows], dtype=np.float64)
+    centred = some - some.mean(axis=0)
+    # tr C and tr C² need no eigenvalues; the smaller of the two products has them.
+    product = centred.T @ centred if centred.shape[1] <= len(centred) else centred @ centred.T
+    total, squares = float(np.trace(product)), float((product * product).sum())
+    return total**2 / squares if squares > 0 else 1.0

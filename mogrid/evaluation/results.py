@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from statistics import fmean
 from typing import Any
 
 from mogrid.errors import DataError
-from mogrid.evaluation.measures import COLLAPSE_TIES
+from mogrid.evaluation.measures import COLLAPSE_DIMENSIONS, COLLAPSE_TIES
 
 __all__ = ["SplitResult"]
 
@@ -36,6 +36,8 @@ class SplitResult:
         Of the contrastive entropy's draws and of the perturbations.
     seconds : float
         Wall clock. The clean condition's includes encoding the corpus.
+    dimensions : float or None
+        Of the documents' embeddings, effectively: see `effective_dimensions`. None where there are none.
     """
 
     domain: str
@@ -51,6 +53,7 @@ class SplitResult:
     redraws: int
     seed: int
     seconds: float
+    dimensions: float | None = None
 
     @property
     def queries(self) -> int:
@@ -65,8 +68,9 @@ class SplitResult:
 
     @property
     def collapsed(self) -> bool:
-        """Whether embeddings tie so often (over 1 % of neighbouring results) that they tell little apart."""
-        return self.ce is not None and self.tie_fraction > COLLAPSE_TIES
+        """Whether embeddings tell little apart: over 1 % of neighbouring results tie, or they lie near one line."""
+        flat = self.dimensions is not None and self.dimensions < COLLAPSE_DIMENSIONS
+        return self.ce is not None and (flat or self.tie_fraction > COLLAPSE_TIES)
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as a dictionary that ``json.dumps`` takes."""
@@ -76,7 +80,8 @@ class SplitResult:
     def from_json(cls, record: Mapping[str, Any]) -> SplitResult:
         """Read what `to_json` gave. Raises `DataError` where fields are missing or unknown."""
         expected = {field.name for field in fields(cls)}
-        if expected != set(record):
-            odd = ", ".join(sorted(expected ^ set(record)))
+        needed = {field.name for field in fields(cls) if field.default is MISSING}
+        if not needed <= set(record) <= expected:
+            odd = ", ".join(sorted((needed - set(record)) | (set(record) - expected)))
             raise DataError(f"not the record of an evaluation: fields missing or unknown: {odd}")
         return cls(**record)

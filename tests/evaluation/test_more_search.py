@@ -224,3 +224,53 @@ def test_difference_to_beir_of_queries_without_results() -> None:
     run, qrels = {"a": {"x": 1.0}}, {"a": {"x": 1}, "b": {"y": 1}}
     assert rank_measures(run, qrels).ndcg == {"a": 1.0, "b": 0.0}
     assert math.isclose(sum(rank_measures(run, qrels).ndcg.values()) / 2, 0.5)
+
+
+class Other:
+    """No sentence-transformers model: it only encodes."""
+
+    def encode(self, texts):
+        rows = [[len(text), text.count("e"), text.count("r"), text.count("a"), 1.0] for text in texts]
+        return np.array(rows, dtype=np.float64)
+
+
+def test_anything_that_encodes_can_be_judged_and_attacked(domain) -> None:
+    from mogrid.attacks import QueryStuffing, attack_success
+
+    encoded = encode_split(Other(), domain, Role.TEST)
+    result = evaluate_embeddings(encoded)
+    assert 0 < result.means["ndcg"] < 1
+    attacked = attack_success(Other(), domain, Role.TEST, QueryStuffing(), targets=5, encoded=encoded)
+    assert attacked.median_boost > 0  # longer is better to this one
+    with pytest.raises(EvaluationError, match="neither encode nor encode_query"):
+        encode(object(), ["text"], "query")
+    for shape in ((2,), (3, 4)):
+        with pytest.raises(EvaluationError, match="expected a row each"):
+            encode(type("Bad", (), {"encode": lambda self, texts, shape=shape: np.ones(shape)})(), ["a", "b"], "query")
+
+
+def test_effective_dimensions_and_the_alarm(model, domain) -> None:
+    from dataclasses import replace
+
+    from mogrid.evaluation.measures import effective_dimensions
+
+    rng = np.random.default_rng(0)
+    assert effective_dimensions(rng.normal(size=(5000, 8))) == pytest.approx(8, rel=0.02)
+    line = rng.normal(size=(100, 1)) * rng.normal(size=(1, 32))
+    assert effective_dimensions(line) == pytest.approx(1)
+    assert effective_dimensions(np.ones((5, 3))) == 1
+    wide = rng.normal(size=(20, 300))
+    assert effective_dimensions(wide) == pytest.approx(effective_dimensions(np.hstack([wide, np.zeros((20, 9))])))
+    encoded = encode_split(model, domain, Role.TEST)
+    assert not evaluate_embeddings(encoded).collapsed
+    direction = encoded.documents[:1]
+    flat = replace(encoded, documents=(rng.normal(size=(96, 1)) * direction).astype(np.float32))
+    assert evaluate_embeddings(flat).collapsed
+
+
+def test_texts_longer_than_any_model_reads(model) -> None:
+    """Cut by the tokenizer: a 10 MB document is its first words."""
+    long = "river stone " * 900_000
+    first, second, query = encode(model, [long, "river stone " * 40, "lamp " * 100_000], "document")
+    np.testing.assert_allclose(first, second, atol=1e-5)
+    assert np.isfinite(query).all()
