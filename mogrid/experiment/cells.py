@@ -83,10 +83,9 @@ def make_cell(
     parents: Sequence[tuple[str, float]] = (),
 ) -> Cell:
     """Make a cell whose name is a function of everything that determines the run's numbers."""
-    training = settings.training.model_dump(exclude={"batch_sizes"} if settings.training.batch_sizes is None else None)
     identity = {
         "encoder": settings.encoder.model_dump(),
-        "training": training if kind not in ("untrained", "bm25") else None,
+        "training": settings.training.identity() if kind not in ("untrained", "bm25") else None,
         "evaluation": settings.evaluation.model_dump(exclude={"bootstrap"}, exclude_none=True),
         "data": fingerprint,
         "steps": steps,

@@ -53,7 +53,17 @@ class TrainingSettings(Strict):
     ood_temperature: float = Field(default=1.0, gt=0, description="of the smooth worst domain")
     typo_variants: int = Field(default=4, ge=1, description="times each pair is perturbed anew")
     max_pairs: int | None = Field(default=None, ge=2, description="D: training pairs of the source; all when empty")
+    ood: Literal["worst", "balanced", "group_dro", "idro", "unseen"] = Field(
+        default="worst", description="objective over the OOD training domains"
+    )
     batch_sizes: dict[str, int] | None = Field(default=None, description="by objective, in place of `batch_size`")
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides a run's numbers; later settings only where they are not what they had always been."""
+        plain = {
+            name for name in ("batch_sizes", "ood") if getattr(self, name) == type(self).model_fields[name].default
+        }
+        return self.model_dump(exclude=plain)
 
 
 class EvaluationSettings(Strict):

@@ -65,12 +65,28 @@ def training_datasets(collection: Collection, settings: ExperimentSettings, seed
     return {"effectiveness": pairs, "ood": concatenate_datasets(shifted), "adversarial": adversarial}
 
 
-def build_losses(model: SentenceTransformer, settings: ExperimentSettings) -> dict[str, nn.Module]:
-    """Return one loss per objective on one model."""
-    from mogrid.objectives import FGM, InfoNCE, PerturbationConsistency, SmoothWorstDomain
+def build_losses(model: SentenceTransformer, settings: ExperimentSettings, domains: int = 2) -> dict[str, nn.Module]:
+    """Return one loss per objective on one model, with so many OOD training domains."""
+    from mogrid.objectives import (
+        FGM,
+        IDRO,
+        BalancedERM,
+        GroupDRO,
+        InfoNCE,
+        PerturbationConsistency,
+        RotatingUnseenDomain,
+        SmoothWorstDomain,
+    )
 
     training = settings.training
     contrastive = InfoNCE(model, training.temperature)
+    other: dict[str, Callable[[], nn.Module]] = {
+        "worst": lambda: SmoothWorstDomain(contrastive, training.ood_temperature),
+        "balanced": lambda: BalancedERM(contrastive),
+        "group_dro": lambda: GroupDRO(contrastive, domains),
+        "idro": lambda: IDRO(contrastive, domains),
+        "unseen": lambda: RotatingUnseenDomain(contrastive, domains),
+    }
     adversarial = (
         PerturbationConsistency(model, training.temperature, training.consistency)
         if training.adversarial == "typos"
@@ -78,7 +94,7 @@ def build_losses(model: SentenceTransformer, settings: ExperimentSettings) -> di
     )
     return {
         "effectiveness": contrastive,
-        "ood": SmoothWorstDomain(contrastive, training.ood_temperature),
+        "ood": other[training.ood](),
         "adversarial": adversarial,
     }
 
@@ -127,7 +143,7 @@ def _trainer(
     solver: Mapping[str, Any],
     arguments: ParetoTrainingArguments,
 ) -> ParetoTrainer:
-    losses = build_losses(model, settings)
+    losses = build_losses(model, settings, max(datasets["ood"]["label"]) + 1)
     trainer = _QuietTrainer(model=model, args=arguments, train_dataset=datasets, loss=losses, solver=solver)
     trainer.remove_callback(PrinterCallback)
     collator: Any = trainer.data_collator
