@@ -91,28 +91,28 @@ class Plan:
         """Return a cell per seed that trains with a solver."""
         return [self._cell(label, "solver", s, steps=self.steps(), solver=solver) for s in self.settings.seeds]
 
-    def share_cells(self, shares: Mapping[str, float]) -> list[Cell]:
+    def share_cells(self, shares: Mapping[str, float], label: str | None = None) -> list[Cell]:
         """Return a cell per seed whose batches, not its losses, are in proportion to `shares`.
 
         Losses are means over batches: each has the weight that its batch has in the union of all.
         """
         training = self.settings.training
-        sizes = {name: round(len(OBJECTIVES) * training.batch_size * shares[name]) for name in OBJECTIVES}
+        active = {name: share for name, share in shares.items() if share > 0}
+        sizes = {name: round(len(OBJECTIVES) * training.batch_size * share) for name, share in active.items()}
         if min(sizes.values()) < 2:
             raise ConfigError(
                 f"batch shares {dict(shares)} of {training.batch_size} a batch leave {sizes}; 2 are needed"
             )
         total = sum(sizes.values())
-        solver = fixed({name: size / total for name, size in sizes.items()})
-        cost = sum(self.costs[name] * sizes[name] / training.batch_size for name in OBJECTIVES)
+        solver = fixed({name: sizes.get(name, 0) / total for name in OBJECTIVES})
+        cost = sum(self.costs[name] * size / training.batch_size for name, size in sizes.items())
         settings = self.settings.model_copy(update={"training": training.model_copy(update={"batch_sizes": sizes})})
+        name, steps = label or f"shares {weights_label(shares)}", round(training.budget / cost)
+        place = self.source, self.store, self.fingerprint
         return [
-            make_cell(
-                f"shares {weights_label(shares)}", "solver", seed, settings, self.source, self.store, self.fingerprint,
-                steps=round(training.budget / cost), solver=solver,
-            )
+            make_cell(name, "solver", seed, settings, *place, steps=steps, solver=solver)
             for seed in self.settings.seeds
-        ]  # fmt: skip
+        ]
 
     def first_stage(self) -> list[Cell]:
         """Return everything that depends on no other run."""
