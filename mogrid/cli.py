@@ -21,6 +21,9 @@ COMMANDS = {
     "evaluate": "judge any retriever in and out of domain, clean and perturbed",
     "attack": "attack any retriever's documents or corpus, and count successes",
     "data": "describe and check data sets, and find leaks between roles",
+    "sweep": "train a grid of sizes, data sizes, weights and seeds, resumable",
+    "frontier": "show the front that a sweep's runs reached, and choose from it",
+    "plan": "say which weights, model size and data size to spend a budget on",
     "solvers": "list the weighting strategies and their papers",
 }
 
