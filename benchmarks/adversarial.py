@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--budget", type=float, default=_BUDGET, help="training FLOPs of one run")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--only", action="append", metavar="STRATEGY", help="train some strategies alone")
     parser.add_argument("--show", action="store_true", help="only the table of the runs there are")
     arguments = parser.parse_args(argv)
     _quiet()
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from mogrid.errors import ConfigError
+    from mogrid.errors import ConfigError, nearest
     from mogrid.experiment.cells import DataSource, run_cell, tokenizer_of
     from mogrid.experiment.plan import Plan
     from mogrid.experiment.pool import Pool
@@ -95,6 +96,12 @@ def _train(arguments: argparse.Namespace) -> None:
         if adversarial == "typos":
             cells += plan.fixed_cells({"effectiveness": 1.0}, "solver", BASE)
             cells += plan.share_cells(_FIFTH, "typo consistency, a fifth of the batch")
+    if arguments.only:
+        known = {cell.strategy for cell in cells}
+        for name in arguments.only:
+            if name not in known:
+                raise ConfigError(f"--only {name!r}{nearest(name, known)}")
+        cells = [cell for cell in cells if cell.strategy in arguments.only]
     cells.sort(key=lambda cell: cell.seed)
     from rich.progress import Progress
 
