@@ -62,10 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    from benchmarks.running import run_cells
     from mogrid.errors import ConfigError, nearest
-    from mogrid.experiment.cells import DataSource, run_cell, tokenizer_of
+    from mogrid.experiment.cells import DataSource, tokenizer_of
     from mogrid.experiment.plan import Plan
-    from mogrid.experiment.pool import Pool
     from mogrid.experiment.settings import ExperimentSettings
 
     if arguments.data is None:
@@ -102,18 +102,7 @@ def _train(arguments: argparse.Namespace) -> None:
             if name not in known:
                 raise ConfigError(f"--only {name!r}{nearest(name, known)}")
         cells = [cell for cell in cells if cell.strategy in arguments.only]
-    cells.sort(key=lambda cell: cell.seed)
-    from rich.progress import Progress
-
-    with Pool(run_cell, workers=arguments.workers) as pool, Progress() as bar:
-        task = bar.add_task(f"{len(cells)} runs", total=len(cells))
-        done = [0.0] * len(cells)
-
-        def report(index: int, share: float) -> None:
-            bar.advance(task, share - done[index])
-            done[index] = share
-
-        pool.run(cells, report)
+    run_cells(cells, arguments.workers)
     _attack(cells, collection, arguments.store)
 
 

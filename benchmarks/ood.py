@@ -64,13 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from rich.progress import Progress
-
+    from benchmarks.running import run_cells
     from mogrid.errors import ConfigError
-    from mogrid.experiment.cells import DataSource, run_cell, tokenizer_of
+    from mogrid.experiment.cells import DataSource, tokenizer_of
     from mogrid.experiment.leaks import kept_leaks
     from mogrid.experiment.plan import Plan
-    from mogrid.experiment.pool import Pool
     from mogrid.experiment.settings import ExperimentSettings
 
     if arguments.data is None:
@@ -101,16 +99,7 @@ def _train(arguments: argparse.Namespace) -> None:
         cells += plan.fixed_cells(_HALF, "solver", label)
         if ood == "balanced":
             cells += plan.fixed_cells({"effectiveness": 1.0}, "solver", "effectiveness only")
-    cells.sort(key=lambda cell: cell.seed)
-    with Pool(run_cell, workers=arguments.workers) as pool, Progress() as bar:
-        task = bar.add_task(f"{len(cells)} runs", total=len(cells))
-        done = [0.0] * len(cells)
-
-        def report(index: int, share: float) -> None:
-            bar.advance(task, share - done[index])
-            done[index] = share
-
-        pool.run(cells, report)
+    run_cells(cells, arguments.workers)
 
 
 def _show(store: Path) -> None:

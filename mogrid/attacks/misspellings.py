@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mogrid.attacks.base import Attack
+from mogrid.attacks.typos import replace_some
 from mogrid.data.domain import Role
 from mogrid.errors import ConfigError
 
@@ -58,17 +59,7 @@ class Misspellings(Attack):
 
     def _misspell(self, text: str, rng: np.random.Generator) -> str:
         words = [word for word in _WORD.finditer(text) if word[0].lower() in self.known]
-        if not words:
-            return text
-        chosen = rng.random(len(words)) < self.rate
-        if not chosen.any():
-            chosen[rng.integers(len(words))] = True
-        parts, end = [], 0
-        for word, hit in zip(words, chosen, strict=True):
-            parts.append(text[end : word.start()])
-            parts.append(self._wrong(word[0], rng) if hit else word[0])
-            end = word.end()
-        return "".join(parts) + text[end:]
+        return replace_some(text, words, self.rate, self._wrong, rng)
 
     def _wrong(self, word: str, rng: np.random.Generator) -> str:
         ways = self.known[word.lower()]

@@ -12,7 +12,7 @@ from mogrid.attacks.base import Attack
 from mogrid.data.domain import Role
 from mogrid.errors import ConfigError, nearest
 
-__all__ = ["KINDS", "SELECT_TYPOS", "TEST_TYPOS", "TRAIN_TYPOS", "Typos"]
+__all__ = ["KINDS", "SELECT_TYPOS", "TEST_TYPOS", "TRAIN_TYPOS", "Typos", "replace_some"]
 
 _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 
@@ -60,6 +60,27 @@ KINDS: dict[str, Callable[[str, int, np.random.Generator], str]] = {
 _WORD = re.compile(r"[^\W\d_]{4,}")
 
 
+def replace_some(
+    text: str,
+    words: Sequence[re.Match[str]],
+    rate: float,
+    change: Callable[[str, np.random.Generator], str],
+    rng: np.random.Generator,
+) -> str:
+    """Return a text with each of some words changed with a probability, and at least one of them."""
+    if not words:
+        return text
+    chosen = rng.random(len(words)) < rate
+    if not chosen.any():
+        chosen[rng.integers(len(words))] = True
+    parts, end = [], 0
+    for word, hit in zip(words, chosen, strict=True):
+        parts.append(text[end : word.start()])
+        parts.append(change(word[0], rng) if hit else word[0])
+        end = word.end()
+    return "".join(parts) + text[end:]
+
+
 class Typos(Attack):
     """Misspell words of at least four letters, each with a probability, and at least one in a text that has any.
 
@@ -93,18 +114,7 @@ class Typos(Attack):
         return [self._misspell(text, rng) for text in texts]
 
     def _misspell(self, text: str, rng: np.random.Generator) -> str:
-        words = list(_WORD.finditer(text))
-        if not words:
-            return text
-        chosen = rng.random(len(words)) < self.rate
-        if not chosen.any():
-            chosen[rng.integers(len(words))] = True
-        parts, end = [], 0
-        for word, hit in zip(words, chosen, strict=True):
-            parts.append(text[end : word.start()])
-            parts.append(self._change(word[0], rng) if hit else word[0])
-            end = word.end()
-        return "".join(parts) + text[end:]
+        return replace_some(text, list(_WORD.finditer(text)), self.rate, self._change, rng)
 
     def _change(self, word: str, rng: np.random.Generator) -> str:
         kind = self.kinds[int(rng.integers(len(self.kinds)))]
