@@ -32,15 +32,15 @@ PRESETS = Path(__file__).parent / "presets"
 __all__ = ["main"]
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(style: str, preset: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.dpr",
+        prog=f"python -m benchmarks.{style}",
         description="Train a dense retriever for effectiveness, OOD and adversarial robustness under several "
         "strategies at equal FLOPs; print the front, the chosen weights and the table.",
-        epilog="example: python -m benchmarks.dpr --preference effectiveness=1,ood=2,adversarial=1 --budget 1e12",
+        epilog=f"example: python -m benchmarks.{style} --preference effectiveness=1,ood=2,adversarial=1 --budget 1e12",
     )
     presets = sorted(path.stem for path in PRESETS.glob("*.yaml"))
-    parser.add_argument("--preset", default="cpu", help=f"one of {', '.join(presets)} (default: cpu)")
+    parser.add_argument("--preset", default=preset, help=f"one of {', '.join(presets)} (default: {preset})")
     parser.add_argument("--config", type=Path, help="a YAML file like those in benchmarks/presets, instead of a preset")
     parser.add_argument("--data", type=Path, help="folder of BEIR folders, instead of the embedded data")
     parser.add_argument("--domains", type=Path, help="YAML naming domains and roles (default: DATA/domains.yaml)")
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--preference", help="such as effectiveness=2,ood=1,adversarial=1")
     parser.add_argument("--workers", type=int, help="runs at the same time")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting of the preset")
-    parser.add_argument("--out", type=Path, default=Path("results/dpr"), help="store of runs (default: results/dpr)")
+    parser.add_argument("--out", type=Path, default=Path("results", style), help="store of runs (default: %(default)s)")
     return parser
 
 
@@ -81,11 +81,11 @@ def _settings(arguments: argparse.Namespace) -> ExperimentSettings:
     return YamlFile(path, override(file.value, [*given, *arguments.set]), file.lines).parse(ExperimentSettings)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark; return the process's exit code."""
+def main(argv: Sequence[str] | None = None, *, style: str = "dpr", preset: str = "cpu") -> int:
+    """Run the benchmark in the style of a preset; return the process's exit code."""
     from mogrid.solvers import SolverError
 
-    arguments = _parser().parse_args(argv)
+    arguments = _parser(style, preset).parse_args(argv)
     console = Console()
     _quiet()
     signal.signal(signal.SIGTERM, _as_interrupt)

@@ -8,7 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from mogrid.errors import ConfigError, DataError
 
@@ -16,13 +16,33 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["SIZES", "build_retriever", "load_retriever", "train_tokenizer"]
+__all__ = ["SIZES", "Style", "build_retriever", "load_retriever", "train_tokenizer"]
 
 #: Layers × width. Heads are 32 or 64 wide, the feed-forward layer is four times the width.
 SIZES = ("1x64", "2x128", "4x256", "4x384", "6x384")
 
 ROUTES = {"query": "query", "document": "document", "perturbed": "query"}
 """Column to tower, as ``router_mapping`` of the training arguments of a two-tower retriever."""
+
+
+class Style(TypedDict, total=False):
+    """How an encoder becomes a retriever.
+
+    Attributes
+    ----------
+    towers : 1 or 2
+        One shared encoder, or DPR's two (a ``Router``), which start from equal weights.
+    pooling : "cls" or "mean"
+    normalise : bool
+        Unit embeddings, whose dot product is the cosine.
+    query_prompt : str
+        In front of every query; saved with the model.
+    """
+
+    towers: Literal[1, 2]
+    pooling: Literal["cls", "mean"]
+    normalise: bool
+    query_prompt: str
 
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -111,10 +131,9 @@ def build_retriever(
     size: str,
     tokenizer: PreTrainedTokenizerBase,
     *,
-    towers: Literal[1, 2] = 1,
-    pooling: Literal["cls", "mean"] = "mean",
     dropout: float = 0.1,
     seed: int = 0,
+    **style: Unpack[Style],
 ) -> SentenceTransformer:
     """Build an untrained BERT retriever with dot-product scores.
 
@@ -122,10 +141,10 @@ def build_retriever(
     ----------
     size : str
         ``LAYERSxWIDTH``; `SIZES` is the grid used for scaling.
-    towers : 1 or 2
-        One shared encoder, or DPR's two (a ``Router``), which start from equal weights.
     seed : int
         Of the weights; the global generators are left as they were.
+    **style
+        See `Style`.
     """
     import torch
     from transformers import BertConfig, BertModel
@@ -148,25 +167,25 @@ def build_retriever(
     with tempfile.TemporaryDirectory(prefix="mogrid-") as folder:
         bert.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        return load_retriever(folder, towers=towers, pooling=pooling, max_length=int(tokenizer.model_max_length))
+        return load_retriever(folder, max_length=int(tokenizer.model_max_length), **style)
 
 
 def load_retriever(
     encoder: str | Path,
     *,
-    towers: Literal[1, 2] = 1,
-    pooling: Literal["cls", "mean"] = "mean",
     max_length: int | None = None,
+    **style: Unpack[Style],
 ) -> SentenceTransformer:
     """Load a retriever from a sentence-transformers folder or id, or put pooling on a bare Hugging Face encoder.
 
-    A folder or id with ``modules.json`` keeps its own modules and pooling; `towers` = 2 copies its encoder.
+    A folder or id with ``modules.json`` keeps its own modules and pooling; two towers are copies of its encoder.
     Remote code is never run.
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Router, Transformer
-    from sentence_transformers.sentence_transformer.modules import Pooling
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 
+    towers, pooling, prompt = style.get("towers", 1), style.get("pooling", "mean"), style.get("query_prompt", "")
     if towers not in (1, 2):
         raise ConfigError(f"towers must be 1 or 2, got {towers}")
     if pooling not in ("cls", "mean"):
@@ -183,7 +202,10 @@ def load_retriever(
             modules = list(loaded.children())
     except (OSError, ValueError) as error:
         raise DataError(f"encoder {str(encoder)!r}: cannot be loaded ({str(error).splitlines()[0]})") from error
+    if style.get("normalise") and not isinstance(modules[-1], Router | Normalize):
+        modules.append(Normalize())
     if towers == 2 and not isinstance(modules[0], Router):
         twin = copy.deepcopy(modules)
         modules = [Router.for_query_document(query_modules=modules, document_modules=twin)]
-    return SentenceTransformer(modules=modules, similarity_fn_name="dot")
+    prompts = {"query": prompt, "document": ""} if prompt else None
+    return SentenceTransformer(modules=modules, prompts=prompts, similarity_fn_name="dot")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from mogrid.data.domain import Domain, Role
 from mogrid.data.pairs import training_pairs
 from mogrid.errors import ConfigError, DataError
+from mogrid.evaluation.bm25 import bm25_run
 from mogrid.evaluation.encode import encode
 from mogrid.evaluation.search import search
 
@@ -16,9 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["mine_hard_negatives"]
 
+Ranked = dict[str, list[tuple[str, float]]]
+
 
 def mine_hard_negatives(
-    model: SentenceTransformer,
+    model: SentenceTransformer | Literal["bm25"],
     domain: Domain,
     *,
     negatives: int = 1,
@@ -34,7 +40,8 @@ def mine_hard_negatives(
 
     Parameters
     ----------
-    model : SentenceTransformer
+    model : SentenceTransformer or "bm25"
+        BM25's scores say little of an unjudged positive: `margin` is not used with it.
     domain : Domain
         With a train split; nothing else of it is read but its judgements.
     negatives : int
@@ -68,24 +75,19 @@ def mine_hard_negatives(
     from datasets import Dataset
 
     pairs = training_pairs(domain, Role.TRAIN)
-    texts = list(domain.corpus.values())
-    queries = list(dict.fromkeys(pairs["query"]))
-    place = {query: row for row, query in enumerate(queries)}
-    vectors, documents = encode(model, queries, "query"), encode(model, texts, "document")
-    scores, found = search(vectors, documents, depth)
+    if isinstance(model, str):
+        ranked, limits = _by_bm25(domain, list(pairs["query"]), depth), [math.inf] * len(pairs)
+    else:
+        ranked, limits = _by_model(model, domain, pairs, margin, depth)
     relevant = _relevant_texts(domain)
-    positives = encode(model, list(pairs["document"]), "document")
     rows: dict[str, list[Any]] = {"query": [], "document": []}
     rows |= {f"negative_{n + 1}": [] for n in range(negatives)} | {"group": []}
-    for number, pair in enumerate(pairs):
-        row = place[pair["query"]]
-        own = float(vectors[row] @ positives[number])
-        limit = own - margin * abs(own)
+    for pair, limit in zip(pairs, limits, strict=True):
         taken = relevant.get(_reads(pair["query"]), set()) | {_reads(pair["document"])}
         chosen = [
-            texts[document]
-            for score, document in zip(scores[row][skip:].tolist(), found[row][skip:].tolist(), strict=True)
-            if score <= limit and texts[document].strip() and _reads(texts[document]) not in taken
+            text
+            for text, score in ranked[pair["query"]][skip:]
+            if score <= limit and text.strip() and _reads(text) not in taken
         ]
         chosen = list(dict.fromkeys(chosen))[:negatives]
         if len(chosen) == negatives:
@@ -99,6 +101,33 @@ def mine_hard_negatives(
             f"domain {domain.name!r}: no query has {negatives} negatives among {depth} results at a margin of {margin}"
         )
     return Dataset.from_dict(rows)
+
+
+def _by_bm25(domain: Domain, queries: list[str], depth: int) -> Ranked:
+    texts = list(dict.fromkeys(queries))
+    found = bm25_run({str(row): text for row, text in enumerate(texts)}, domain.corpus, depth=depth)
+    return {
+        text: [(domain.corpus[document], score) for document, score in found[str(row)].items()]
+        for row, text in enumerate(texts)
+    }
+
+
+def _by_model(
+    model: SentenceTransformer, domain: Domain, pairs: Dataset, margin: float, depth: int
+) -> tuple[Ranked, list[float]]:
+    """Return what the model ranks highest by query, and the score above which a pair's negatives are not sure."""
+    texts = list(domain.corpus.values())
+    queries = list(dict.fromkeys(pairs["query"]))
+    place = {query: row for row, query in enumerate(queries)}
+    vectors, documents = encode(model, queries, "query"), encode(model, texts, "document")
+    scores, found = search(vectors, documents, depth)
+    ranked = {
+        query: [(texts[d], score) for d, score in zip(found[row].tolist(), scores[row].tolist(), strict=True)]
+        for query, row in place.items()
+    }
+    positives = encode(model, list(pairs["document"]), "document")
+    own = np.einsum("nd,nd->n", vectors[[place[query] for query in pairs["query"]]], positives)
+    return ranked, (own - margin * np.abs(own)).tolist()
 
 
 def _relevant_texts(domain: Domain) -> dict[str, set[str]]:

@@ -16,7 +16,7 @@ from mogrid.errors import ConfigError
 from mogrid.experiment.claims import claim
 from mogrid.experiment.measure import measure_bm25, measure_model
 from mogrid.experiment.settings import ExperimentSettings
-from mogrid.retriever import build_retriever, load_retriever, train_tokenizer
+from mogrid.retriever import Style, build_retriever, load_retriever, train_tokenizer
 from mogrid.runs import RunRecord, RunStore, run_name, versions
 from mogrid.scaling import non_embedding_parameters
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Cell", "DataSource", "fixed", "make_cell", "new_model", "run_cell", "tokenizer_of"]
+__all__ = ["Cell", "DataSource", "Kind", "fixed", "make_cell", "new_model", "run_cell", "tokenizer_of"]
 
 Kind = Literal["sweep", "solver", "pareto", "untrained", "average", "bm25"]
 
@@ -84,7 +84,7 @@ def make_cell(
 ) -> Cell:
     """Make a cell whose name is a function of everything that determines the run's numbers."""
     identity = {
-        "encoder": settings.encoder.model_dump(),
+        "encoder": settings.encoder.identity(),
         "training": settings.training.identity() if kind not in ("untrained", "bm25") else None,
         "evaluation": settings.evaluation.model_dump(exclude={"bootstrap"}, exclude_none=True),
         "data": fingerprint,
@@ -131,17 +131,16 @@ def tokenizer_of(collection: Collection, settings: ExperimentSettings, store: Pa
 def new_model(collection: Collection, settings: ExperimentSettings, store: Path, seed: int) -> SentenceTransformer:
     """Return the untrained retriever of a seed."""
     encoder = settings.encoder
+    style: Style = {"towers": encoder.towers, "pooling": encoder.pooling, "normalise": encoder.normalise}
+    style["query_prompt"] = encoder.query_prompt
     if encoder.path is not None:
-        return load_retriever(
-            encoder.path, towers=encoder.towers, pooling=encoder.pooling, max_length=encoder.max_length
-        )
+        return load_retriever(encoder.path, max_length=encoder.max_length, **style)
     return build_retriever(
         encoder.size,
         tokenizer_of(collection, settings, store),
-        towers=encoder.towers,
-        pooling=encoder.pooling,
         dropout=encoder.dropout,
         seed=seed,
+        **style,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from mogrid.data import Collection
 from mogrid.errors import ConfigError
-from mogrid.experiment.cells import Cell, DataSource, fixed, make_cell, new_model
+from mogrid.experiment.cells import Cell, DataSource, Kind, fixed, make_cell, new_model
 from mogrid.experiment.settings import OBJECTIVES, ExperimentSettings
 
 __all__ = ["EQUAL", "Plan", "measured_costs", "weights_label"]
@@ -78,7 +78,7 @@ class Plan:
             )
         return steps
 
-    def fixed_cells(self, weights: Mapping[str, float], kind: str = "sweep", label: str | None = None) -> list[Cell]:
+    def fixed_cells(self, weights: Mapping[str, float], kind: Kind = "sweep", label: str | None = None) -> list[Cell]:
         """Return a cell per seed that trains with fixed weights."""
         full = {name: float(weights.get(name, 0.0)) for name in OBJECTIVES}
         name = label or weights_label(full)
@@ -87,11 +87,11 @@ class Plan:
             seeds = self.settings.sweep_seeds or seeds
         return [self._cell(name, kind, seed, steps=self.steps(full), solver=fixed(full)) for seed in seeds]
 
-    def solver_cells(self, label: str, solver: Mapping[str, Any]) -> list[Cell]:
+    def solver_cells(self, label: str, solver: Mapping[str, Any], kind: Kind = "solver") -> list[Cell]:
         """Return a cell per seed that trains with a solver."""
-        return [self._cell(label, "solver", s, steps=self.steps(), solver=solver) for s in self.settings.seeds]
+        return [self._cell(label, kind, s, steps=self.steps(), solver=solver) for s in self.settings.seeds]
 
-    def share_cells(self, shares: Mapping[str, float], label: str | None = None) -> list[Cell]:
+    def share_cells(self, shares: Mapping[str, float], label: str | None = None, kind: Kind = "solver") -> list[Cell]:
         """Return a cell per seed whose batches, not its losses, are in proportion to `shares`.
 
         Losses are means over batches: each has the weight that its batch has in the union of all.
@@ -110,8 +110,7 @@ class Plan:
         name, steps = label or f"shares {weights_label(shares)}", round(training.budget / cost)
         place = self.source, self.store, self.fingerprint
         return [
-            make_cell(name, "solver", seed, settings, *place, steps=steps, solver=solver)
-            for seed in self.settings.seeds
+            make_cell(name, kind, seed, settings, *place, steps=steps, solver=solver) for seed in self.settings.seeds
         ]
 
     def first_stage(self) -> list[Cell]:
@@ -146,7 +145,7 @@ class Plan:
                 cells.append(self._cell("avg of corners", "average", seed, parents=soup))
         return cells
 
-    def _cell(self, strategy: str, kind: str, seed: int, **kwargs: object) -> Cell:
+    def _cell(self, strategy: str, kind: Kind, seed: int, **kwargs: object) -> Cell:
         return make_cell(strategy, kind, seed, self.settings, self.source, self.store, self.fingerprint, **kwargs)  # type: ignore[arg-type]
 
 

@@ -19,6 +19,10 @@ OBJECTIVES = ("effectiveness", "ood", "adversarial")
 _INTERIOR = 6
 
 
+def _at_default(settings: Strict, *names: str) -> set[str]:
+    return {name for name in names if getattr(settings, name) == type(settings).model_fields[name].default}
+
+
 class EncoderSettings(Strict):
     """The retriever. `path` (a folder or Hub id) replaces a from-scratch BERT of `size`."""
 
@@ -29,6 +33,12 @@ class EncoderSettings(Strict):
     vocabulary: int = Field(default=8192, ge=64)
     max_length: int = Field(default=64, ge=4, le=8192)
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    normalise: bool = Field(default=False, description="unit embeddings: cosine scores, as BGE has them")
+    query_prompt: str = Field(default="", description="instruction in front of every query")
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides a run's numbers; later settings only where they are not what they had always been."""
+        return self.model_dump(exclude=_at_default(self, "normalise", "query_prompt"))
 
     @field_validator("size")
     @classmethod
@@ -56,14 +66,12 @@ class TrainingSettings(Strict):
     ood: Literal["worst", "balanced", "group_dro", "idro", "unseen"] = Field(
         default="worst", description="objective over the OOD training domains"
     )
+    negatives: int = Field(default=0, ge=0, description="hard negatives a row, by BM25, for effectiveness and OOD")
     batch_sizes: dict[str, int] | None = Field(default=None, description="by objective, in place of `batch_size`")
 
     def identity(self) -> dict[str, Any]:
         """Return what decides a run's numbers; later settings only where they are not what they had always been."""
-        plain = {
-            name for name in ("batch_sizes", "ood") if getattr(self, name) == type(self).model_fields[name].default
-        }
-        return self.model_dump(exclude=plain)
+        return self.model_dump(exclude=_at_default(self, "batch_sizes", "ood", "negatives"))
 
 
 class EvaluationSettings(Strict):

@@ -63,6 +63,14 @@ class Strategies(Strict):
     shares: list[dict[str, float]] = Field(
         default_factory=list, description="batch shares: what weights would be, spent on the size of batches instead"
     )
+    preference: dict[str, float] | None = Field(
+        default=None, description="Pareto training with what the sweep's laws choose for it, when the grid is done"
+    )
+
+    @field_validator("preference")
+    @classmethod
+    def _known_objectives(cls, preference: dict[str, float] | None) -> dict[str, float] | None:
+        return None if preference is None else ExperimentSettings._positive(preference)
 
 
 class SweepSettings(Strict):
@@ -106,8 +114,8 @@ def scale_plan(
     """Return the plan of one (size, data) pair; what a batch costs is measured once a size and kept in the store."""
     probe = settings.at(scale, settings.training.batch_size, dict.fromkeys(OBJECTIVES, 1.0), scale.seeds)
     identity = [
-        probe.encoder.model_dump(),
-        probe.training.model_dump(exclude={"budget", "learning_rate"}),
+        probe.encoder.identity(),
+        {key: value for key, value in probe.training.identity().items() if key not in ("budget", "learning_rate")},
         collection.fingerprint,
     ]
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
@@ -135,9 +143,7 @@ def sweep_cells(
             budget = plan.settings.training.budget
             ranked += [(cell.seed, budget, cell) for weights in rows for cell in plan.fixed_cells(weights)]
     for strategies in settings.strategies:
-        scale = next(s for s in settings.scales if s.size == strategies.size)
-        scale = scale.model_copy(update={"seeds": strategies.seeds})
-        plan = scale_plan(settings, scale, strategies.pairs, source, collection, store)
+        plan = _strategies_plan(settings, strategies, source, collection, store)
         budget = plan.settings.training.budget
         ranked += [(cell.seed, budget, cell) for cell in plan.first_stage() if cell.kind != "sweep"]
         for label, solver in strategies.solvers.items():
@@ -146,6 +152,26 @@ def sweep_cells(
             ranked += [(cell.seed, budget, cell) for cell in plan.share_cells(shares)]
         averages += plan.averages()
     return [cell for _, _, cell in sorted(ranked, key=lambda item: item[:2])], averages
+
+
+def _strategies_plan(
+    settings: SweepSettings, strategies: Strategies, source: DataSource, collection: Collection, store: Path
+) -> Plan:
+    scale = next(s for s in settings.scales if s.size == strategies.size)
+    scale = scale.model_copy(update={"seeds": strategies.seeds})
+    return scale_plan(settings, scale, strategies.pairs, source, collection, store)
+
+
+def pareto_stage(settings: SweepSettings, source: DataSource, collection: Collection, store: Path) -> list[Cell]:
+    """Return the cells of Pareto training, chosen from the runs of fixed weights, which must be there."""
+    from mogrid.experiment.pareto import pareto_cells
+
+    cells: list[Cell] = []
+    for strategies in settings.strategies:
+        if strategies.preference is not None:
+            plan = _strategies_plan(settings, strategies, source, collection, store)
+            cells += pareto_cells(plan, strategies.preference)
+    return sorted(cells, key=lambda cell: cell.seed)
 
 
 def run_sweep(settings: SweepSettings, source: DataSource, store: Path, console: Console) -> list[RunRecord]:
@@ -158,24 +184,35 @@ def run_sweep(settings: SweepSettings, source: DataSource, store: Path, console:
     measured = sum(total for _, total in leaks.counts.values())
     console.print(f"near-duplicates of training text among what is measured: {leaks.leaks} of {measured:,} texts")
     with console.status("measuring what a batch costs at every size"):
-        stages = sweep_cells(settings, source, collection, store)
+        grid, averages = sweep_cells(settings, source, collection, store)
     runs = RunStore(store)
-    total = sum(map(len, stages))
+    finished: list[Cell] = []
+    with Pool(run_cell, workers=settings.workers) as pool:
+        for title, stage in (
+            ("runs", lambda: grid),
+            ("averages", lambda: averages),
+            ("Pareto trainings", lambda: pareto_stage(settings, source, collection, store)),
+        ):
+            cells = stage()
+            _drain(pool, title, cells, runs, console)
+            finished += cells
+    return [runs.read(cell.name) for cell in finished]
+
+
+def _drain(pool: Pool, title: str, cells: list[Cell], runs: RunStore, console: Console) -> None:
+    left = [cell for cell in cells if not runs.finished(cell.name)]
+    if not left:
+        return
     columns = ("{task.description}", BarColumn(bar_width=None), TaskProgressColumn(), "left", TimeRemainingColumn())
-    with Pool(run_cell, workers=settings.workers) as pool, Progress(*columns, console=console, expand=True) as bar:
-        left = [[cell for cell in stage if not runs.finished(cell.name)] for stage in stages]
-        task = bar.add_task(
-            f"{sum(map(len, left))} of {total} runs", total=sum(_cost(c) for stage in left for c in stage)
-        )
-        for stage in left:
-            done = [0.0] * len(stage)
+    done = [0.0] * len(left)
+    with Progress(*columns, console=console, expand=True) as bar:
+        task = bar.add_task(f"{len(left)} of {len(cells)} {title}", total=sum(map(_cost, left)))
 
-            def report(index: int, share: float, stage: list[Cell] = stage, done: list[float] = done) -> None:
-                bar.advance(task, (share - done[index]) * _cost(stage[index]))
-                done[index] = share
+        def report(index: int, share: float) -> None:
+            bar.advance(task, (share - done[index]) * _cost(left[index]))
+            done[index] = share
 
-            pool.run(stage, report)
-    return [runs.read(cell.name) for stage in stages for cell in stage]
+        pool.run(left, report)
 
 
 def _cost(cell: Cell) -> float:

@@ -18,14 +18,14 @@ __all__ = ["remembering"]
 
 _IDS, _MASK, _TYPES = "input_ids", "attention_mask", "token_type_ids"
 
-# (vocabulary, maximum length, task) → text → its token ids
-_KNOWN: dict[tuple[int, int, str | None], dict[str, NDArray[np.int32]]] = {}
+# (vocabulary, maximum length, task, prompt) → text → its token ids
+_KNOWN: dict[tuple[int, int, str | None, str], dict[str, NDArray[np.int32]]] = {}
 
 
 def remembering(model: SentenceTransformer) -> Callable[..., Mapping[str, Any]]:
     """Return the model's ``preprocess`` with a memory that outlives the model.
 
-    It gives the same features for texts without a prompt; everything it does not know how to rebuild from token ids
+    It gives the same features; everything it does not know how to rebuild from token ids
     (another tokenizer than a fast one, left padding, type ids, other modalities) is passed on.
     """
     tokenizer: Any = model.tokenizer
@@ -33,24 +33,25 @@ def remembering(model: SentenceTransformer) -> Callable[..., Mapping[str, Any]]:
     if backend is None or tokenizer.padding_side != "right" or tokenizer.pad_token_id is None:
         return model.preprocess
     vocabulary, pad = hash(backend.to_str()), int(tokenizer.pad_token_id)
-    rest: dict[str, dict[str, Any]] = {}
+    rest: dict[tuple[str, str], dict[str, Any]] = {}
 
     def preprocess(texts: Sequence[str], task: str | None = None, prompt: str | None = None, **options: Any) -> Any:
         texts = list(texts)
-        if prompt or options or not texts:
+        if options or not texts:
             return model.preprocess(texts, task=task, prompt=prompt, **options)
-        known = _KNOWN.setdefault((vocabulary, int(model.max_seq_length or 0), task), {})
+        form = str(task), prompt or ""
+        known = _KNOWN.setdefault((vocabulary, int(model.max_seq_length or 0), task, form[1]), {})
         missing = list(dict.fromkeys(text for text in texts if text not in known))
-        if missing or str(task) not in rest:
-            features: dict[str, Any] = dict(model.preprocess(missing or texts[:1], task=task))
+        if missing or form not in rest:
+            features: dict[str, Any] = dict(model.preprocess(missing or texts[:1], task=task, prompt=prompt))
             tensors = {_IDS, _MASK, _TYPES} & features.keys()
             if bool(features[_TYPES].any()) if _TYPES in tensors else False:
-                return model.preprocess(texts, task=task)
-            rest[str(task)] = {key: value for key, value in features.items() if key not in tensors}
-            rest[str(task)] |= dict.fromkeys(tensors)
+                return model.preprocess(texts, task=task, prompt=prompt)
+            rest[form] = {key: value for key, value in features.items() if key not in tensors}
+            rest[form] |= dict.fromkeys(tensors)
             ids, lengths = features[_IDS].numpy().astype(np.int32), features[_MASK].sum(dim=1).tolist()
             known.update((text, row[:n].copy()) for text, row, n in zip(missing, ids, lengths, strict=False))
-        return _padded([known[text] for text in texts], pad, rest[str(task)])
+        return _padded([known[text] for text in texts], pad, rest[form])
 
     return preprocess
 

@@ -13,7 +13,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from mogrid.attacks.training import perturbed_pairs
 from mogrid.attacks.typos import TRAIN_TYPOS
-from mogrid.data import Collection, Role, training_pairs
+from mogrid.data import Collection, Domain, Role, training_pairs
 from mogrid.errors import DataError
 from mogrid.experiment.settings import OBJECTIVES, ExperimentSettings
 from mogrid.experiment.tokens import remembering
@@ -31,6 +31,8 @@ __all__ = ["Interrupted", "build_losses", "objective_costs", "train", "training_
 
 LEDGER = "ledger.json"
 _PROBE_BATCHES = 16
+_PASSED_OVER = 20  # results beyond the negatives wanted, some of which are positives
+_MINED: dict[tuple[str, int], Dataset] = {}  # all cells of a worker train on the same
 
 
 class Interrupted(Exception):
@@ -41,7 +43,7 @@ def training_datasets(collection: Collection, settings: ExperimentSettings, seed
     """Return one dataset per objective; only training-role text is in them (`RoleError` otherwise)."""
     from datasets import concatenate_datasets
 
-    pairs = training_pairs(collection.source)
+    pairs = _pairs(collection.source, settings)
     limit = settings.training.max_pairs
     if limit is not None and limit < len(pairs):
         # The same rows for every seed and strategy: D is a property of the experiment, not of a run.
@@ -50,7 +52,8 @@ def training_datasets(collection: Collection, settings: ExperimentSettings, seed
     if not domains:
         raise DataError("no OOD domain has the role 'train': the objective 'ood' has nothing to train on")
     other = [
-        rows.add_column("label", [i] * len(rows)) for i, rows in enumerate(training_pairs(domain) for domain in domains)
+        rows.add_column("label", [i] * len(rows))
+        for i, rows in enumerate(_pairs(domain, settings) for domain in domains)
     ]
     # groups are numbered per domain: shift them so that no two domains share one
     shifted, offset = [], 0
@@ -63,6 +66,19 @@ def training_datasets(collection: Collection, settings: ExperimentSettings, seed
     else:
         adversarial = pairs
     return {"effectiveness": pairs, "ood": concatenate_datasets(shifted), "adversarial": adversarial}
+
+
+def _pairs(domain: Domain, settings: ExperimentSettings) -> Dataset:
+    """Return the domain's training pairs, with hard negatives where these are asked for."""
+    if not settings.training.negatives:
+        return training_pairs(domain)
+    from mogrid.evaluation import mine_hard_negatives
+
+    count = settings.training.negatives
+    key = domain.fingerprint, count
+    if key not in _MINED:
+        _MINED[key] = mine_hard_negatives("bm25", domain, negatives=count, depth=count + _PASSED_OVER)
+    return _MINED[key]
 
 
 def build_losses(model: SentenceTransformer, settings: ExperimentSettings, domains: int = 2) -> dict[str, nn.Module]:
@@ -100,7 +116,7 @@ def build_losses(model: SentenceTransformer, settings: ExperimentSettings, domai
 
 
 def _arguments(folder: Path, settings: ExperimentSettings, steps: int, seed: int) -> ParetoTrainingArguments:
-    training = settings.training
+    training, prompt = settings.training, settings.encoder.query_prompt
     return ParetoTrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
@@ -121,6 +137,7 @@ def _arguments(folder: Path, settings: ExperimentSettings, steps: int, seed: int
         report_to="none",
         disable_tqdm=True,
         router_mapping=ROUTES,
+        prompts={"query": prompt, "perturbed": prompt} if prompt else None,
         dataloader_pin_memory=False,
     )
 

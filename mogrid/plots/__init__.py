@@ -3,7 +3,7 @@
 from mogrid.plots.base import COLOURS
 from mogrid.plots.front import Style, plot_front
 from mogrid.plots.laws import plot_laws
-from mogrid.plots.scaling import Trace, plot_attainment, plot_joint, plot_weights_over_scale
+from mogrid.plots.scaling import Trace, plot_attainment, plot_joint, plot_replay, plot_weights_over_scale
 from mogrid.plots.weights import plot_weights
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "plot_front",
     "plot_joint",
     "plot_laws",
+    "plot_replay",
     "plot_weights",
     "plot_weights_over_scale",
 ]

@@ -13,7 +13,7 @@ import numpy as np
 from mogrid.frontier.points import Front
 from mogrid.plots.base import COLOURS, DASHES, FAINT, GREY, INK, MARKERS, Floats, clean, new_figure, save
 
-__all__ = ["Trace", "plot_attainment", "plot_joint", "plot_weights_over_scale"]
+__all__ = ["Trace", "plot_attainment", "plot_joint", "plot_replay", "plot_weights_over_scale"]
 
 
 @dataclass(frozen=True)
@@ -173,6 +173,33 @@ def plot_joint(
         clean(panel)
     panels[0].set_ylabel(labels[1])
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    if title:
+        figure.suptitle(title, fontsize=12, x=0.01, ha="left")
+    save(figure, path)
+
+
+def plot_replay(path: Path, series: Mapping[str, Sequence[tuple[float, float]]], *, title: str = "") -> None:
+    """Draw the error of a predicted front's hypervolume against the share of a sweep's FLOPs that it was made from.
+
+    Parameters
+    ----------
+    path : Path
+    series : mapping of how runs were chosen to points
+        (share of the FLOPs, relative error).
+    title : str
+    """
+    figure = new_figure(6.4, 4.2)
+    panel = figure.add_subplot()
+    for (how, points), colour, marker in zip(series.items(), COLOURS, MARKERS, strict=False):
+        shares, errors = np.array(sorted(points)).T
+        panel.plot(100 * shares, 100 * errors, color=colour, marker=marker, markersize=4.5, linewidth=1, label=how)
+    panel.axhline(3, color=GREY, linewidth=0.8, linestyle=":")
+    panel.axvline(25, color=GREY, linewidth=0.8, linestyle=":")
+    panel.set_yscale("log")
+    panel.set_xlabel("% of the sweep's training FLOPs")
+    panel.set_ylabel("error of the front's hypervolume, %")
+    panel.legend(frameon=False)
+    clean(panel)
     if title:
         figure.suptitle(title, fontsize=12, x=0.01, ha="left")
     save(figure, path)

@@ -6,6 +6,7 @@ Works alone, in any PyTorch loop: imports torch and numpy; scipy and cvxpy where
 from __future__ import annotations
 
 from mogrid.solvers.aligned_mtl import AlignedMTL
+from mogrid.solvers.annealed import AnnealedWeights
 from mogrid.solvers.base import Needs, Solution, Solver, State, StepStatistics
 from mogrid.solvers.cagrad import CAGrad
 from mogrid.solvers.con_fig import ConFIG
@@ -50,6 +51,7 @@ __all__ = [
     "MGDA",
     "PMGDA",
     "AlignedMTL",
+    "AnnealedWeights",
     "CAGrad",
     "ConFIG",
     "ConstrainedDescent",

@@ -8,7 +8,7 @@ from mogrid.solvers._settings import PerObjective, per_objective, values_of
 from mogrid.solvers.base import Array, Solver, Step
 from mogrid.solvers.errors import SolverError
 
-__all__ = ["FixedWeights"]
+__all__ = ["FixedWeights", "require_simplex"]
 
 
 class FixedWeights(Solver):
@@ -40,7 +40,7 @@ class FixedWeights(Solver):
         self._given: PerObjective | None = None
         if weights is not None:
             self._given = per_objective(self.name, "weights", weights, at_least=0.0)
-            _require_simplex(self.name, self._given)
+            require_simplex(self.name, self._given)
 
     def active(self, objectives: tuple[str, ...]) -> tuple[bool, ...]:
         return tuple((self._values(objectives) > 0).tolist())
@@ -54,7 +54,8 @@ class FixedWeights(Solver):
         return self._values(step.objectives), 0.0
 
 
-def _require_simplex(solver: str, weights: PerObjective) -> None:
+def require_simplex(solver: str, weights: PerObjective) -> None:
+    """Raise `SolverError`, with the weights normalised, where they do not sum to 1."""
     values = dict(weights) if hasattr(weights, "keys") else dict(enumerate(weights))
     total = sum(values.values())
     if abs(total - 1.0) <= 1e-6:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mogrid.solvers.aligned_mtl import AlignedMTL
+from mogrid.solvers.annealed import AnnealedWeights
 from mogrid.solvers.base import Solver
 from mogrid.solvers.cagrad import CAGrad
 from mogrid.solvers.con_fig import ConFIG
@@ -46,6 +47,7 @@ __all__ = ["available", "from_config"]
 # In the order in which they are listed: what weights follow from, then what they aim at.
 _SOLVERS: tuple[type[Solver], ...] = (
     FixedWeights,
+    AnnealedWeights,
     RandomWeights,
     UncertaintyWeighting,
     DWA,

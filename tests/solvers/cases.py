@@ -21,6 +21,10 @@ REQUIRED: dict[str, Any] = {
         "vectors": [{n: 1.0 + (n == names[0]) for n in names}, {n: 1.0 + (n == names[-1]) for n in names}],
         "sector": 0,
     },
+    "annealed": lambda names: {
+        "path": [dict.fromkeys(names, 1 / len(names)), {n: float(n == names[0]) for n in names}],
+        "steps": [0, 4],
+    },
     "constrained": lambda names: {"primary": names[0], "epsilon": 0.1},
     "ema": lambda names: {"solver": "mgda"},
     "every_n": lambda names: {"solver": {"name": "ema", "solver": "upgrad"}, "n": 3},
