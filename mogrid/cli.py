@@ -18,6 +18,7 @@ __all__ = ["main"]
 
 #: Command -> line of the help. A module of this name lies in `mogrid.commands`.
 COMMANDS = {
+    "train": "train a retriever for several objectives from one YAML file, resumable",
     "evaluate": "judge any retriever in and out of domain, clean and perturbed",
     "attack": "attack any retriever's documents or corpus, and count successes",
     "data": "describe and check data sets, and find leaks between roles",

@@ -28,7 +28,7 @@ from mogrid.errors import ConfigError, DataError, nearest
 from mogrid.gradients import Engine, StepReport, make_engine
 from mogrid.joint import JointBatchSampler, JointCollator, JointDataset
 from mogrid.solvers import Solver, from_config
-from mogrid.state import load_state, save_state
+from mogrid.state import load_state, save_state, write_text
 
 __all__ = ["MultiObjectiveMixin"]
 
@@ -326,7 +326,7 @@ class MultiObjectiveMixin(Trainer):
                 tensor.copy_(saved[name])
         if path.is_file() and self.is_world_process_zero():
             kept = [line for line in path.read_text("utf-8").splitlines() if _step_of(line) <= self.state.global_step]
-            path.write_text("".join(line + "\n" for line in kept), "utf-8")
+            write_text(path, "".join(line + "\n" for line in kept))
 
 
 def _item(forward: Callable[[], Mapping[str, Tensor]], objective: str) -> Tensor:

@@ -178,8 +178,9 @@ def load_retriever(
 ) -> SentenceTransformer:
     """Load a retriever from a sentence-transformers folder or id, or put pooling on a bare Hugging Face encoder.
 
-    A folder or id with ``modules.json`` keeps its own modules and pooling; two towers are copies of its encoder.
-    Remote code is never run.
+    A folder or id with ``modules.json`` keeps its own modules, pooling and prompts; if it compares by cosine, its
+    embeddings become unit vectors, whose dot products are the cosines. Two towers are copies of its encoder. Remote
+    code is never run.
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Router, Transformer
@@ -191,6 +192,8 @@ def load_retriever(
     if pooling not in ("cls", "mean"):
         raise ConfigError(f"pooling must be 'cls' or 'mean', got {pooling!r}")
     options: dict[str, Any] = {"model_kwargs": {"dtype": "float32"}}
+    prompts: dict[str, Any] | None = None
+    normalise = style.get("normalise", False)
     try:
         if Path(encoder).is_dir() and not (Path(encoder) / "modules.json").is_file():
             transformer = Transformer(str(encoder), max_seq_length=max_length, **options)
@@ -200,12 +203,14 @@ def load_retriever(
             if max_length is not None:
                 loaded.max_seq_length = max_length
             modules = list(loaded.children())
+            prompts, normalise = dict(loaded.prompts), normalise or loaded.similarity_fn_name == "cosine"
     except (OSError, ValueError) as error:
         raise DataError(f"encoder {str(encoder)!r}: cannot be loaded ({str(error).splitlines()[0]})") from error
-    if style.get("normalise") and not isinstance(modules[-1], Router | Normalize):
+    if normalise and not isinstance(modules[-1], Router | Normalize):
         modules.append(Normalize())
     if towers == 2 and not isinstance(modules[0], Router):
         twin = copy.deepcopy(modules)
         modules = [Router.for_query_document(query_modules=modules, document_modules=twin)]
-    prompts = {"query": prompt, "document": ""} if prompt else None
+    if prompt:
+        prompts = {"query": prompt, "document": ""}
     return SentenceTransformer(modules=modules, prompts=prompts, similarity_fn_name="dot")

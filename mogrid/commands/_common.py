@@ -81,6 +81,8 @@ def quiet() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
+    import datasets
     from transformers.utils import logging as transformers_logging
 
+    datasets.disable_progress_bars()
     transformers_logging.disable_progress_bar()

@@ -16,7 +16,7 @@ from mogrid.errors import ConfigError
 from mogrid.experiment.claims import claim
 from mogrid.experiment.measure import measure_bm25, measure_model
 from mogrid.experiment.settings import ExperimentSettings
-from mogrid.retriever import Style, build_retriever, load_retriever, train_tokenizer
+from mogrid.retriever import build_retriever, load_retriever, train_tokenizer
 from mogrid.runs import RunRecord, RunStore, run_name, versions
 from mogrid.scaling import non_embedding_parameters
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Cell", "DataSource", "Kind", "fixed", "make_cell", "new_model", "run_cell", "tokenizer_of"]
+__all__ = ["Cell", "DataSource", "Kind", "fixed", "make_cell", "new_model", "run_cell", "save_model", "tokenizer_of"]
 
 Kind = Literal["sweep", "solver", "pareto", "untrained", "average", "bm25"]
 
@@ -131,8 +131,7 @@ def tokenizer_of(collection: Collection, settings: ExperimentSettings, store: Pa
 def new_model(collection: Collection, settings: ExperimentSettings, store: Path, seed: int) -> SentenceTransformer:
     """Return the untrained retriever of a seed."""
     encoder = settings.encoder
-    style: Style = {"towers": encoder.towers, "pooling": encoder.pooling, "normalise": encoder.normalise}
-    style["query_prompt"] = encoder.query_prompt
+    style = encoder.style()
     if encoder.path is not None:
         return load_retriever(encoder.path, max_length=encoder.max_length, **style)
     return build_retriever(
@@ -186,7 +185,7 @@ def _run(cell: Cell, store: RunStore, progress: Callable[[float], None], stop: C
     record.parameters = non_embedding_parameters(model)
     if cell.solver is not None:
         _train(cell, collection, model, record, folder, progress, stop)
-        _save(model, folder / "model")
+        save_model(model, folder / "model")
     elif cell.parents:
         _average(model, [(store.folder(name) / "model" if name else None, share) for name, share in cell.parents])
     started = time.perf_counter()
@@ -227,7 +226,7 @@ def _train(
     steps.replace(folder / "steps.jsonl")
 
 
-def _save(model: SentenceTransformer, folder: Path) -> None:
+def save_model(model: SentenceTransformer, folder: Path) -> None:
     """Save a model that ``SentenceTransformer(folder)`` loads, whole or not at all."""
     partial = folder.with_suffix(".partial")
     for leftover in (partial, folder):

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from mogrid.config import Strict
 from mogrid.errors import nearest
-from mogrid.retriever import parse_size
+from mogrid.retriever import Style, parse_size
 
 __all__ = ["OBJECTIVES", "EncoderSettings", "EvaluationSettings", "ExperimentSettings", "TrainingSettings"]
 
@@ -39,6 +39,10 @@ class EncoderSettings(Strict):
     def identity(self) -> dict[str, Any]:
         """Return what decides a run's numbers; later settings only where they are not what they had always been."""
         return self.model_dump(exclude=_at_default(self, "normalise", "query_prompt"))
+
+    def style(self) -> Style:
+        """Return how the encoder becomes a retriever."""
+        return Style(towers=self.towers, pooling=self.pooling, normalise=self.normalise, query_prompt=self.query_prompt)
 
     @field_validator("size")
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,13 +12,13 @@ from transformers import PrinterCallback, TrainerCallback
 
 from mogrid.attacks.training import perturbed_pairs
 from mogrid.attacks.typos import TRAIN_TYPOS
+from mogrid.checkpoints import KEPT, latest_checkpoint, seal
 from mogrid.data import Collection, Domain, Role, training_pairs
 from mogrid.errors import DataError
-from mogrid.experiment.settings import OBJECTIVES, ExperimentSettings
+from mogrid.experiment.settings import ExperimentSettings
 from mogrid.experiment.tokens import remembering
 from mogrid.retriever import ROUTES
 from mogrid.scaling import FlopLedger
-from mogrid.state import write_json
 from mogrid.trainer import ParetoTrainer, ParetoTrainingArguments
 
 if TYPE_CHECKING:
@@ -27,10 +26,17 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from torch import nn
 
-__all__ = ["Interrupted", "build_losses", "objective_costs", "train", "training_datasets"]
+__all__ = [
+    "Interrupted",
+    "TrainingWatch",
+    "batch_costs",
+    "build_losses",
+    "objective_costs",
+    "train",
+    "training_datasets",
+]
 
-LEDGER = "ledger.json"
-_PROBE_BATCHES = 16
+PROBE_BATCHES = 16
 _PASSED_OVER = 20  # results beyond the negatives wanted, some of which are positives
 _MINED: dict[tuple[str, int], Dataset] = {}  # all cells of a worker train on the same
 
@@ -133,7 +139,7 @@ def _arguments(folder: Path, settings: ExperimentSettings, steps: int, seed: int
         logging_steps=max(steps // 20, 1),
         save_strategy="steps",
         save_steps=max(steps // 4, 1),
-        save_total_limit=1,
+        save_total_limit=KEPT,
         report_to="none",
         disable_tqdm=True,
         router_mapping=ROUTES,
@@ -142,7 +148,7 @@ def _arguments(folder: Path, settings: ExperimentSettings, steps: int, seed: int
     )
 
 
-class _QuietTrainer(ParetoTrainer):
+class QuietTrainer(ParetoTrainer):
     """The run's record is written by us: no examples for a model card are computed, nothing is printed."""
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
@@ -161,7 +167,7 @@ def _trainer(
     arguments: ParetoTrainingArguments,
 ) -> ParetoTrainer:
     losses = build_losses(model, settings, max(datasets["ood"]["label"]) + 1)
-    trainer = _QuietTrainer(model=model, args=arguments, train_dataset=datasets, loss=losses, solver=solver)
+    trainer = QuietTrainer(model=model, args=arguments, train_dataset=datasets, loss=losses, solver=solver)
     trainer.remove_callback(PrinterCallback)
     collator: Any = trainer.data_collator
     collator.preprocess_fn = remembering(model)
@@ -176,19 +182,25 @@ def objective_costs(
     Strategies get equal FLOPs through this: one that spends nothing on an objective takes more steps.
     """
     equal = {"name": "fixed"}
-    trainer = _trainer(model, datasets, settings, equal, _arguments(scratch, settings, _PROBE_BATCHES, seed=0))
-    costs = dict.fromkeys(OBJECTIVES, 0.0)
+    trainer = _trainer(model, datasets, settings, equal, _arguments(scratch, settings, PROBE_BATCHES, seed=0))
+    return batch_costs(trainer)
+
+
+def batch_costs(trainer: ParetoTrainer) -> dict[str, float]:
+    """Return the mean training FLOPs of a batch of every active objective of a trainer; nothing is trained."""
+    model: Any = trainer.model
+    costs: dict[str, float] = {}
     loader = iter(trainer.get_train_dataloader())
     model.train()
     count = 0
-    for batch in (next(loader) for _ in range(min(_PROBE_BATCHES, len(trainer._train_dataloader)))):
+    for batch in (next(loader) for _ in range(min(PROBE_BATCHES, len(trainer._train_dataloader)))):
         count += 1
-        for name in OBJECTIVES:
+        for name in batch:
             with FlopLedger(model) as ledger:
                 inputs: dict[str, Any] = trainer._prepare_inputs(batch)
                 loss: Any = trainer.compute_loss(model, inputs[name])
                 loss.backward()
-            costs[name] += ledger.total
+            costs[name] = costs.get(name, 0.0) + ledger.total
     model.zero_grad()
     return {name: cost / count for name, cost in costs.items()}
 
@@ -213,20 +225,22 @@ def train(
         `stop` became true; a checkpoint was written first.
     """
     trainer = _trainer(model, datasets, settings, solver, _arguments(folder, settings, steps, seed))
-    checkpoint, spent = _last_checkpoint(folder)
+    last = latest_checkpoint(folder)
+    if last is None and folder.is_dir():
+        shutil.rmtree(folder)
     with FlopLedger(model) as ledger:
-        for kind, flops in spent.items():
+        for kind, flops in (last[1]["flops"] if last else {}).items():
             setattr(ledger, kind, flops)
-        callback = _Progress(ledger, folder, progress, stop)
+        callback = TrainingWatch(ledger, folder, progress, stop)
         trainer.add_callback(callback)
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        trainer.train(resume_from_checkpoint=str(last[0]) if last else None)
     if callback.stopped:
         raise Interrupted
     return ledger
 
 
-class _Progress(TrainerCallback):
-    """Report progress, keep the ledger beside every checkpoint, stop with a checkpoint when asked."""
+class TrainingWatch(TrainerCallback):
+    """Report progress, seal every checkpoint with the ledger in it, stop with a checkpoint when asked."""
 
     def __init__(
         self, ledger: FlopLedger, folder: Path, progress: Callable[[float], None], stop: Callable[[], bool]
@@ -245,15 +259,7 @@ class _Progress(TrainerCallback):
             control.should_training_stop = True
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        spent = {kind: getattr(self.ledger, kind) for kind in ("forward", "backward", "crafting")}
-        # Written last: a checkpoint without it was cut short and is not used.
-        write_json(self.folder / f"checkpoint-{state.global_step}" / LEDGER, spent)
-
-
-def _last_checkpoint(folder: Path) -> tuple[Path | None, dict[str, float]]:
-    found = sorted(folder.glob(f"checkpoint-*/{LEDGER}"), key=lambda path: int(path.parent.name.split("-")[-1]))
-    if found:
-        return found[-1].parent, json.loads(found[-1].read_text("utf-8"))
-    if folder.is_dir():
-        shutil.rmtree(folder)
-    return None, {}
+        if not state.is_world_process_zero:
+            return
+        flops = {kind: getattr(self.ledger, kind) for kind in ("forward", "backward", "crafting")}
+        seal(self.folder / f"checkpoint-{state.global_step}", flops=flops)
