@@ -86,3 +86,4 @@ def quiet() -> None:
 
     datasets.disable_progress_bars()
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()

@@ -233,10 +233,21 @@ def train(
             setattr(ledger, kind, flops)
         callback = TrainingWatch(ledger, folder, progress, stop)
         trainer.add_callback(callback)
-        trainer.train(resume_from_checkpoint=str(last[0]) if last else None)
+        go_on(trainer, last[0] if last else None)
     if callback.stopped:
         raise Interrupted
     return ledger
+
+
+def go_on(trainer: ParetoTrainer, checkpoint: Path | None) -> None:
+    """Train from a checkpoint to the end; of the last step's, take the model: there is nothing left to train."""
+    from sentence_transformers import SentenceTransformer
+
+    if checkpoint is not None and int(checkpoint.name.rpartition("-")[2]) >= trainer.args.max_steps:
+        model: Any = trainer.model
+        model.load_state_dict(SentenceTransformer(str(checkpoint), device="cpu").state_dict())
+    else:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
 class TrainingWatch(TrainerCallback):

@@ -13,7 +13,7 @@ from mogrid.plots.base import COLOURS, GREY, INK, Floats, clean, new_figure, sav
 
 __all__ = ["plot_path"]
 
-_POINTS, _PAIRS = 120, 3
+_POINTS, _PAIRS = 24, 3
 
 
 def plot_path(path: Path, steps: Sequence[Mapping[str, Any]], objectives: Sequence[str], *, title: str = "") -> None:

@@ -13,9 +13,10 @@ from mogrid.errors import ConfigError, DataError, RoleError, nearest
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from mogrid.attacks.base import Attack
     from mogrid.training.settings import DatasetSettings, ObjectiveSettings, TrainSettings
 
-__all__ = ["check_roles", "evaluation_collection", "objective_datasets"]
+__all__ = ["check_roles", "evaluation_collection", "objective_datasets", "training_attack"]
 
 
 def objective_datasets(settings: TrainSettings, base: Path) -> dict[str, Dataset]:
@@ -74,7 +75,6 @@ def _domain(entry: DatasetSettings, settings: TrainSettings, base: Path) -> Doma
 def _dataset(objective: ObjectiveSettings, domains: list[Domain], seed: int) -> Dataset:
     from datasets import concatenate_datasets
 
-    from mogrid.attacks.registry import attack_from_config
     from mogrid.attacks.training import perturbed_pairs
     from mogrid.objectives.registry import LOSSES
 
@@ -93,11 +93,18 @@ def _dataset(objective: ObjectiveSettings, domains: list[Domain], seed: int) -> 
         rows = rows.remove_columns("label")
     if objective.perturb is None:
         return rows
-    given: dict[str, Any] = (
-        {"name": objective.perturb} if isinstance(objective.perturb, str) else dict(objective.perturb)
-    )
+    return perturbed_pairs(rows, training_attack(objective.perturb), seed=seed, variants=objective.variants)
+
+
+def training_attack(perturb: str | Mapping[str, Any]) -> Attack:
+    """Return the attack that a configuration names, in the role of training; ``typos`` alone are swaps and drops."""
+    from mogrid.attacks import TRAIN_TYPOS, attack_from_config
+
+    given = {"name": perturb} if isinstance(perturb, str) else dict(perturb)
+    if given == {"name": "typos"}:
+        return TRAIN_TYPOS
     attack: Any = attack_from_config({"role": "train", **given})
-    return perturbed_pairs(rows, attack, seed=seed, variants=objective.variants)
+    return attack
 
 
 def _pairs(domain: Domain, negatives: int) -> Dataset:

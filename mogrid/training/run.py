@@ -72,6 +72,8 @@ def train_from_settings(settings: TrainSettings, base: Path, console: Console) -
             collection = evaluation_collection(settings, base)
             if collection is not None:
                 check_roles(settings, datasets, collection)
+        if _rank() == 0:
+            write_json(out / _SETTINGS, _identity(settings))
         sizes = ", ".join(f"{name} {len(rows):,} rows" for name, rows in datasets.items())
         console.print(f"objectives: {sizes}", highlight=False)
         if not (out / _TRAINED).is_file():
@@ -100,16 +102,19 @@ def _alone(out: Path) -> Iterator[None]:
         lock.release()
 
 
+def _identity(settings: TrainSettings) -> dict[str, Any]:
+    return settings.model_dump(mode="json", exclude={"output"})
+
+
 def _check_settings(out: Path, settings: TrainSettings) -> None:
-    path, given = out / _SETTINGS, settings.model_dump(mode="json", exclude={"output"})
+    path = out / _SETTINGS
     if not path.is_file():
-        write_json(path, given)
         return
     try:
         there = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error}); remove {out} to begin anew") from error
-    changed = _difference(there, given)
+    changed = _difference(there, _identity(settings))
     if changed is not None:
         raise ConfigError(f"{out} holds a training with another {changed}; name another output, or remove the folder")
 
@@ -129,7 +134,7 @@ def _difference(there: Any, given: Any, key: str = "") -> str | None:
 
 
 def _train(settings: TrainSettings, datasets: Mapping[str, Dataset], out: Path, console: Console) -> None:
-    from mogrid.experiment.training import TrainingWatch
+    from mogrid.experiment.training import TrainingWatch, go_on
     from mogrid.scaling import FlopLedger, non_embedding_parameters
 
     folder = out / "training"
@@ -156,7 +161,7 @@ def _train(settings: TrainSettings, datasets: Mapping[str, Dataset], out: Path, 
 
         watch = TrainingWatch(ledger, folder, show, lambda: stop.asked)
         trainer.add_callback(watch)
-        trainer.train(resume_from_checkpoint=str(last[0]) if last else None)
+        go_on(trainer, last[0] if last else None)
     if watch.stopped:
         raise KeyboardInterrupt
     if _rank() != 0:

@@ -76,6 +76,12 @@ class ObjectiveSettings(Strict):
             if name not in ATTACKS or ATTACKS[name][0] != "queries":
                 known = [name for name, entry in ATTACKS.items() if entry[0] == "queries"]
                 raise ValueError(f"no attack on queries{nearest(str(name), known)}")
+            from mogrid.training.datasets import training_attack
+
+            try:
+                training_attack(perturb)
+            except MogridError as error:
+                raise ValueError(str(error)) from error
         return perturb
 
     @model_validator(mode="after")

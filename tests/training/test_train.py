@@ -1,0 +1,166 @@
+"""`mogrid train`: one file in, a model that others can load out, whatever happens in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mogrid.checkpoints import latest_checkpoint, seal
+from mogrid.cli import main
+from tests.training.tiny import settings, write_run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("train")
+    path = write_run(folder, evaluation={"domains": "data/domains.yaml"})
+    assert main(["train", str(path)]) == 0
+    return folder / "out"
+
+
+def test_the_model_loads_and_retrieves(trained) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(trained / "model"), device="cpu")
+    vectors = model.encode(["bada gi", "tora"])
+    assert vectors.shape == (2, 32)
+    assert not (trained / "training").exists()
+
+
+def test_the_record_and_the_card_say_what_was_done(trained) -> None:
+    record = json.loads((trained / "run.json").read_text())
+    assert record["steps"] == 12
+    assert record["flops"]["total"] == pytest.approx(sum(v for k, v in record["flops"].items() if k != "total"))
+    assert record["results"]["model"].keys() >= {"ndcg", "ood_ndcg", "typos_ndcg"}
+    steps = [json.loads(line) for line in (trained / "steps.jsonl").read_text().splitlines()]
+    assert [step["step"] for step in steps] == list(range(1, 13))
+    card = (trained / "model" / "README.md").read_text()
+    head = yaml.safe_load(card.split("---")[1])
+    assert "mogrid" in head["tags"]
+    for name in settings()["objectives"]:
+        assert f"| {name} |" in card
+    ndcg = record["results"]["model"]["ndcg"]
+    assert f"| home | clean | model | {ndcg:.3f} " in card
+    for figure in ("training.png", "results.png"):
+        assert f"({figure})" in card
+        assert (trained / "model" / figure).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_finished_training_is_left_alone(trained, capsys) -> None:
+    before = (trained / "model" / "model.safetensors").stat().st_mtime_ns
+    assert main(["train", str(trained.parent / "run.yaml"), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "finished already" in captured.err
+    assert json.loads(captured.out)["steps"] == 12
+    assert (trained / "model" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_other_settings_do_not_continue_it(trained, capsys) -> None:
+    assert main(["train", str(trained.parent / "run.yaml"), "--set", "training.learning_rate=0.02"]) == 2
+    assert "training.learning_rate (0.01, now 0.02)" in capsys.readouterr().err
+
+
+def test_a_solver_is_swapped_by_one_key(tmp_path, capsys) -> None:
+    path = write_run(tmp_path, solver="fixed")
+    assert main(["train", str(path), "--set", "solver.name=upgrad", "--print-config"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["solver"] == {"name": "upgrad"}
+
+
+def test_the_printed_configuration_is_the_same_configuration(tmp_path, capsys) -> None:
+    path = write_run(tmp_path)
+    assert main(["train", str(path), "--print-config"]) == 0
+    first = capsys.readouterr().out
+    path.write_text(first)
+    assert main(["train", str(path), "--print-config"]) == 0
+    assert capsys.readouterr().out == first
+
+
+def test_the_schema_accepts_what_the_program_accepts(capsys) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    assert main(["train", "--schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    jsonschema.validate(settings(), schema)
+    with pytest.raises(jsonschema.ValidationError, match="stepz"):
+        jsonschema.validate(settings(training={"stepz": 3}), schema)
+
+
+def test_any_sentence_transformer_goes_on_from_its_weights(trained, tmp_path) -> None:
+    path = write_run(
+        tmp_path,
+        model={"path": str(trained / "model"), "towers": 2},
+        solver={"name": "annealed", "path": [{"a": 1, "b": 0}, {"a": 0, "b": 1}], "steps": [0, 3]},
+        objectives={
+            "a": {"datasets": [{"path": "home"}], "negatives": 1},
+            "b": {"datasets": [{"path": "east"}], "loss": {"name": "fgm", "epsilon": 0.05}},
+        },
+        training={"budget": 1e8, "batch_size": 4, "batch_sizes": {"b": 2}, "accumulation": 2, "gradients": "exact"},
+    )
+    assert main(["train", str(path)]) == 0
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["flops"]["total"] == pytest.approx(1e8, rel=0.2)
+    from sentence_transformers import SentenceTransformer
+
+    assert SentenceTransformer(str(tmp_path / "out" / "model"), device="cpu").encode("x").shape == (32,)
+
+
+@pytest.mark.slow
+def test_sigterm_leaves_a_checkpoint_and_the_same_bits_at_the_end(tmp_path) -> None:
+    training = {"steps": 400, "batch_size": 4, "learning_rate": 1.0e-2, "checkpoints": 2}
+    path = write_run(tmp_path, training=training)
+    command = [sys.executable, "-m", "mogrid.cli", "train", str(path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "HF_HUB_OFFLINE": "1"}, text=True)
+    steps = tmp_path / "out" / "training" / "steps.jsonl"
+    while not (steps.is_file() and len(steps.read_text().splitlines()) > 20):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    held = main(["train", str(path)])  # while another process is at it
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert held == 2
+    assert process.returncode == 3, said
+    assert "the same command continues" in said
+    last = latest_checkpoint(tmp_path / "out" / "training")
+    assert last is not None
+    assert 20 < int(last[0].name.rpartition("-")[2]) < 400
+    assert main(["train", str(path)]) == 0
+    assert main(["train", str(path), "--set", "output=whole"]) == 0
+    weights = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("out", "whole")]
+    assert weights[0] == weights[1]
+    assert len((tmp_path / "out" / "steps.jsonl").read_text().splitlines()) == 400
+
+
+@pytest.mark.slow
+def test_killed_trainings_end_with_the_same_bits(tmp_path) -> None:
+    """Twelve of the fifty kills that CI makes (``make kills``)."""
+    command = [sys.executable, "-m", "tests.training.kills", str(tmp_path), "12"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["failures"] == []
+    assert found["kills"] >= 9  # a few may come when all is done
+
+
+def test_a_checkpoint_that_lost_a_part_is_not_used(tmp_path) -> None:
+    for step in (5, 10):
+        folder = tmp_path / f"checkpoint-{step}"
+        (folder / "inner").mkdir(parents=True)
+        (folder / "inner" / "weights").write_bytes(b"12345")
+        seal(folder, flops={"forward": float(step)})
+    assert latest_checkpoint(tmp_path) == (tmp_path / "checkpoint-10", {"flops": {"forward": 10.0}})
+    (tmp_path / "checkpoint-10" / "inner" / "weights").write_bytes(b"123")
+    assert latest_checkpoint(tmp_path) == (tmp_path / "checkpoint-5", {"flops": {"forward": 5.0}})
+    assert not (tmp_path / "checkpoint-10").exists()
+    (tmp_path / "checkpoint-5" / "sealed.json").write_text("{")
+    assert latest_checkpoint(tmp_path) is None
+    (tmp_path / "checkpoint-best").mkdir()  # not ours to touch
+    assert latest_checkpoint(tmp_path) is None
+    assert (tmp_path / "checkpoint-best").is_dir()
