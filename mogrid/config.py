@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -80,12 +81,14 @@ def _known(settings: type[BaseModel], location: Sequence[str | int]) -> list[str
     """Return the keys that would have been right at this place."""
     current: Any = settings
     for part in location:
-        annotation = current.model_fields[part].annotation if isinstance(part, str) else current
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            current = annotation
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            current = current.model_fields[part].annotation if part in current.model_fields else None
         else:
-            return []
-    return list(current.model_fields)
+            current = next(iter(get_args(current)[-1:]), None)  # what a list or a dict holds
+        options = [current, *get_args(current)] if get_origin(current) in (Union, UnionType) else [current]
+        models = [option for option in options if isinstance(option, type) and issubclass(option, BaseModel)]
+        current = models[0] if models else current
+    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
 
 
 def read_yaml(path: Path | str) -> YamlFile:
@@ -115,7 +118,12 @@ def read_yaml(path: Path | str) -> YamlFile:
     return YamlFile(path, {} if value is None else value, lines)
 
 
-def _collect_lines(node: yaml.Node, location: Location, lines: dict[Location, int], path: Path) -> None:
+def _collect_lines(
+    node: yaml.Node, location: Location, lines: dict[Location, int], path: Path, above: tuple[yaml.Node, ...] = ()
+) -> None:
+    if any(node is other for other in above):
+        raise ConfigError(f"{path}:{node.start_mark.line + 1}: an alias refers to what it stands in")
+    above = (*above, node)
     lines.setdefault(location, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
@@ -123,10 +131,10 @@ def _collect_lines(node: yaml.Node, location: Location, lines: dict[Location, in
             if inner in lines:
                 raise ConfigError(f"{path}:{key.start_mark.line + 1}: key {key.value!r} stands here twice")
             lines[inner] = key.start_mark.line + 1
-            _collect_lines(value, inner, lines, path)
+            _collect_lines(value, inner, lines, path, above)
     elif isinstance(node, yaml.SequenceNode):
         for i, item in enumerate(node.value):
-            _collect_lines(item, (*location, i), lines, path)
+            _collect_lines(item, (*location, i), lines, path, above)
 
 
 def override(value: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from mogrid.config import Strict, YamlFile, read_yaml
 from mogrid.data.domain import Collection, Domain, Role
 from mogrid.data.readers import READERS, Reader
-from mogrid.errors import ConfigError, MogridError, RoleError, nearest
+from mogrid.errors import ConfigError, DataError, MogridError, RoleError, nearest
 
 __all__ = ["read_collection"]
 
@@ -132,5 +132,8 @@ def _inside(
         raise ConfigError(f"{place}: {name!r} lies outside {folder}")
     if path in used:
         raise RoleError(f"{place}: {name!r} is named as {used[path]} and as {what}; a domain has one role")
+    if not path.is_dir():
+        there = [other.name for other in folder.iterdir() if other.is_dir()] if folder.is_dir() else []
+        raise DataError(f"{place}: no folder {name!r} in {folder}{nearest(name, there)}")
     used[path] = what
     return path

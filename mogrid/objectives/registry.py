@@ -99,7 +99,7 @@ def loss_from_config(
     entry = _entry(given)
     name = given.pop("name")
     own = settings_of(entry)
-    inner = float(given.pop("temperature", temperature)) if entry.wraps and "temperature" not in own else temperature
+    inner: Any = given.pop("temperature", temperature) if entry.wraps and "temperature" not in own else temperature
     if "temperature" in own and not entry.wraps:
         given.setdefault("temperature", temperature)
     for key in given:
@@ -110,7 +110,8 @@ def loss_from_config(
     try:
         return entry.make(InfoNCE(model, inner) if entry.wraps else model, **given)
     except TypeError as error:
-        raise ConfigError(f"loss {name!r}: a setting has the wrong type ({error})") from error
+        shown = ", ".join(f"{key} {value!r}" for key, value in given.items())
+        raise ConfigError(f"loss {name!r}: of {shown}, one has the wrong type ({error})") from error
 
 
 def settings_of(entry: LossEntry) -> list[str]:

@@ -51,7 +51,7 @@ def plot_laws(path: Path, laws: Laws, *, unit: str = "contrastive entropy (nats)
         for i, (axis, held) in enumerate(fit.foretold.items()):
             told = fit.unit * np.exp(held.foretold)
             error = f"largest {axis}: median error {100 * held.error:.1f} %"
-            _draw_foretold(right, runs.values[held.rows, k], told, i, error)
+            _draw_foretold(right, laws.fitted.values[held.rows, k], told, i, error)
         right.set_ylabel(f"measured {name}")
         right.legend(fontsize=8.5, frameon=False, loc="upper left", handletextpad=0.2)
         clean(left)

@@ -134,11 +134,52 @@ def propose_runs(
 
 
 class _Objective:
-    """Covariance of one objective's parameters, as runs are added."""
+    """What is known of one objective as runs are added: of its law for all trainings, and of each law apart."""
+
+    def __init__(self, laws: Laws, own: int, candidates: Candidates, targets: Candidates) -> None:
+        aims = {id(part): rows for part, rows in laws.parts(targets.weights)}
+        total = len(targets.flops)
+        self.count = len(candidates.flops)
+        self.parts = [
+            (rows, _Parameters(part, own, _taken(candidates, rows), _taken(targets, aims[id(part)])))
+            for part, rows in laws.parts(candidates.weights)
+            if id(part) in aims
+        ]
+        self.shares = [len(parameters.targets) / total for _, parameters in self.parts]
+
+    @property
+    def variance(self) -> float:
+        """Mean variance of the predictions that a candidate can speak of."""
+        return sum(share * parameters.variance for share, (_, parameters) in zip(self.shares, self.parts, strict=True))
+
+    @property
+    def spread(self) -> float:
+        return float(np.sqrt(self.variance))
+
+    def gains(self) -> Floats:
+        """Return by how much each candidate would reduce the mean variance (m,)."""
+        found = np.zeros(self.count)
+        for share, (rows, parameters) in zip(self.shares, self.parts, strict=True):
+            found[rows] = share * parameters.gains()
+        return found
+
+    def add(self, row: int) -> None:
+        for rows, parameters in self.parts:
+            place = np.flatnonzero(rows == row)
+            if len(place):
+                parameters.add(int(place[0]))
+
+
+def _taken(candidates: Candidates, rows: NDArray[np.intp]) -> Candidates:
+    return Candidates(candidates.sizes[rows], candidates.pairs[rows], candidates.weights[rows], candidates.flops[rows])
+
+
+class _Parameters:
+    """Covariance of one law's parameters, as runs are added."""
 
     def __init__(self, laws: Laws, own: int, candidates: Candidates, targets: Candidates) -> None:
         fit = laws.fits[own].fitted
-        runs = laws.runs
+        runs = laws.fitted
         self.noise = fit.sigma**2
 
         def derivatives(sizes: Floats, pairs: Floats, weights: Floats) -> Floats:
@@ -155,10 +196,6 @@ class _Objective:
     def variance(self) -> float:
         """Mean variance of the predictions."""
         return float(np.einsum("tp,pq,tq->t", self.targets, self.covariance, self.targets).mean())
-
-    @property
-    def spread(self) -> float:
-        return float(np.sqrt(self.variance))
 
     def gains(self) -> Floats:
         """Return by how much each candidate would reduce the mean variance (m,)."""

@@ -60,8 +60,11 @@ def _domain(entry: DatasetSettings, settings: TrainSettings, base: Path) -> Doma
     reader = READERS[entry.kind]
     if not reader.local:
         return reader.read(entry.path, {Role.TRAIN: entry.split})
-    root = (base / settings.data).resolve()
-    folder = (root / entry.path).resolve()
+    try:
+        root = (base / settings.data).resolve()
+        folder = (root / entry.path).resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # a null byte, a name too long, a loop of links
+        raise ConfigError(f"path {entry.path!r} names no folder ({error})") from error
     if not folder.is_relative_to(root) or folder == root:
         raise ConfigError(f"path {entry.path!r} leaves the data folder {root}")
     if not root.is_dir():

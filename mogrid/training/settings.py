@@ -129,6 +129,17 @@ class OptimiserSettings(Strict):
             raise ValueError(str(error)) from error
         return gradients
 
+    @field_validator("report_to")
+    @classmethod
+    def _known_trackers(cls, report_to: list[str]) -> list[str]:
+        if report_to:
+            from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
+            for name in report_to:
+                if name not in INTEGRATION_TO_CALLBACK:
+                    raise ValueError(f"unknown tracker {name!r}{nearest(name, INTEGRATION_TO_CALLBACK)}")
+        return report_to
+
     @model_validator(mode="after")
     def _one_length(self) -> OptimiserSettings:
         given = [name for name in ("steps", "epochs", "budget") if getattr(self, name) is not None]

@@ -78,6 +78,7 @@ def test_json_is_enough_to_build_every_solver(capsys) -> None:
     assert code == 0
     needed = {
         "preference": {"a": 1, "b": 2}, "primary": "a", "solver": "mgda", "vectors": [[1, 0], [0, 1]], "sector": 0,
+        "path": [[1, 0], [0, 1]], "steps": [0, 9],
     }  # fmt: skip
     records = json.loads(out)
     assert [record["name"] for record in records] == list(available())
