@@ -66,19 +66,17 @@ def pareto_cells(planned: Plan, preference: Mapping[str, float]) -> list[Cell]:
     settings = planned.settings
     runs = RunStore(planned.store)
     choice = pareto_choice(runs, settings.encoder.size, settings.training.budget, preference)
-    steps = planned.steps()
-    annealed = {
-        "name": "annealed",
-        "path": choice["path"],
-        "steps": [round(share * steps) for share in choice["at"]],
-    }
     cells = planned.fixed_cells(choice["weights"], "pareto", "Pareto weights")
     cells += planned.share_cells(choice["weights"], "Pareto shares", kind="pareto")
-    for label, solver in (
-        ("Pareto weights, annealed", annealed),
-        ("Pareto ray", {"name": "pareto_target", "preference": choice["ray"]}),
-    ):
-        cells += planned.solver_cells(label, solver, kind="pareto")
+    ray = {"name": "pareto_target", "preference": choice["ray"]}
+    cells += planned.solver_cells("Pareto ray", ray, kind="pareto")
+    path: list[dict[str, float]] = choice["path"]
+    if any(weights != path[-1] for weights in path):  # where they do not move, annealing is the static weights
+        active = {name: max(weights[name] for weights in path) for name in OBJECTIVES}
+        steps = planned.steps(active)
+        at = [round(share * steps) for share in choice["at"]]
+        annealed = {"name": "annealed", "path": path, "steps": at}
+        cells += planned.solver_cells("Pareto weights, annealed", annealed, kind="pareto", active=active)
     return cells
 
 

@@ -87,9 +87,15 @@ class Plan:
             seeds = self.settings.sweep_seeds or seeds
         return [self._cell(name, kind, seed, steps=self.steps(full), solver=fixed(full)) for seed in seeds]
 
-    def solver_cells(self, label: str, solver: Mapping[str, Any], kind: Kind = "solver") -> list[Cell]:
-        """Return a cell per seed that trains with a solver."""
-        return [self._cell(label, kind, s, steps=self.steps(), solver=solver) for s in self.settings.seeds]
+    def solver_cells(
+        self,
+        label: str,
+        solver: Mapping[str, Any],
+        kind: Kind = "solver",
+        active: Mapping[str, float] | None = None,
+    ) -> list[Cell]:
+        """Return a cell per seed that trains with a solver, which gives a weight to all objectives or to `active`."""
+        return [self._cell(label, kind, s, steps=self.steps(active), solver=solver) for s in self.settings.seeds]
 
     def share_cells(self, shares: Mapping[str, float], label: str | None = None, kind: Kind = "solver") -> list[Cell]:
         """Return a cell per seed whose batches, not its losses, are in proportion to `shares`.

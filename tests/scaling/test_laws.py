@@ -220,3 +220,30 @@ def test_bad_numbers_name_the_run(field, value, message) -> None:
 def test_an_unknown_law_is_named() -> None:
     with pytest.raises(ConfigError, match="no law 'capacty'; did you mean 'capacity'"):
         fit_laws(sweep(capacity_law, **SMALL), form="capacty")
+
+
+def leaving_out(n: np.ndarray, d: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Mixes follow one law; a training for one objective alone is far better at it, and worse at the others."""
+    alone = (w == 0).any(axis=1, keepdims=True)
+    return np.where(alone, additive_law(n / 3, d, w) * np.where(w > 0, 0.7, 1.6), capacity_law(n, d, w))
+
+
+def test_trainings_that_leave_an_objective_out_have_laws_of_their_own() -> None:
+    weights = np.vstack([MIXES, np.eye(3)])
+    runs = sweep(leaving_out, sizes=SIZES[:3], pairs=PAIRS[1:], weights=weights, rng=np.random.default_rng(3))
+    laws = fit_laws(runs, draws=60)
+    assert set(laws.apart) == {(True, False, False), (False, True, False), (False, False, True)}
+    assert len(laws.fitted) == 9 * len(MIXES)
+    assert len(laws.runs) == len(runs)
+    order = np.random.default_rng(0).permutation(len(runs))  # rows of several laws, in any order
+    n, d, w = runs.sizes[order], runs.pairs[order], runs.weights[order]
+    truth = leaving_out(n, d, w)
+    assert np.abs(laws.predict(n, d, w) / truth - 1).mean() < 0.015
+    assert laws.predict_draws(n, d, w).shape == (60, len(runs), 3)
+    interval = laws.interval(n, d, w)
+    covered = (interval[:, :, 0] <= runs.values[order]) & (runs.values[order] <= interval[:, :, 1])
+    assert covered.mean() > 0.8
+    assert laws.to_json()["effectiveness alone"]["ood"]["form"] in ("joint", "additive")
+    # Too few of them for a law: they stay among the others.
+    some = runs.only((runs.weights > 0).all(axis=1) | (np.arange(len(runs)) < 10))
+    assert fit_laws(some, draws=2).apart == {}

@@ -1,0 +1,172 @@
+"""``mogrid report``: one page that needs nothing else, checked in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html import escape
+from pathlib import Path
+
+import pytest
+
+from mogrid.charts import Line, Point, line_chart, scatter_chart
+from mogrid.cli import main
+
+RECORDS = Path(__file__).parents[2] / "benchmarks" / "results" / "dpr"
+NASTY = "<script>alert(1)</script> & \"quoted\" 'x'"
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> Path:
+    """The committed records of `benchmarks.dpr`, one strategy of which has a nasty name."""
+    store = tmp_path_factory.mktemp("report") / "store"
+    for folder in sorted((RECORDS / "runs").iterdir()):
+        if (folder / "run.json").is_file():
+            shutil.copytree(folder, store / "runs" / folder.name, ignore=shutil.ignore_patterns("model"))
+    for path in store.glob("runs/MGDA*/run.json"):
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps(record | {"strategy": NASTY}))
+    assert main(["report", str(store), "--out", str(store / "page.html"), "--draws", "20"]) == 0
+    return store / "page.html"
+
+
+def browse(page: Path, *options: str, width: int = 1200) -> str:
+    """Return what headless Chromium makes of a page."""
+    assert CHROMIUM is not None
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={width},2000"]
+    command = [CHROMIUM, *flags, *options, page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+def with_script(page: Path, script: str) -> Path:
+    """Return a copy of a page that runs a script of the test at its end, and writes the result into its title."""
+    changed = page.read_text().replace("</body>", f"<script>document.title = String({script});</script></body>")
+    path = page.with_name("probed.html")
+    path.write_text(changed)
+    return path
+
+
+def title(page: Path, script: str, width: int = 1200) -> str:
+    dom = browse(with_script(page, script), "--dump-dom", width=width)
+    found = re.search(r"<title>(.*?)</title>", dom, re.S)
+    assert found is not None
+    return found[1]
+
+
+def phone_width(page: Path) -> list[int]:
+    """Return the page's inner and scrolled widths in a frame as wide as a phone: no window of Chromium's is."""
+    frame = (
+        f'<iframe style="width:375px;height:800px;border:0" srcdoc="{escape(page.read_text(), quote=True)}"></iframe>'
+    )
+    measure = "[d.defaultView.innerWidth, d.documentElement.scrollWidth]"
+    script = f"onload = () => {{ const d = frames[0].document; document.title = JSON.stringify({measure}); }}"
+    path = page.with_name("phone.html")
+    path.write_text(f"<!doctype html><title></title>{frame}<script>{script}</script>")
+    found = re.search(r"<title>(.*?)</title>", browse(path, "--dump-dom", "--virtual-time-budget=5000"))
+    assert found is not None
+    widths: list[int] = json.loads(found[1])
+    return widths
+
+
+def test_everything_from_data_is_escaped(page) -> None:
+    text = page.read_text()
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)" in text
+    assert text.count("<script>") == 1
+
+
+def test_nothing_comes_from_elsewhere(page) -> None:
+    text = page.read_text()
+    assert not re.search(r"""(src|href|url)\s*[=(]\s*["']?(https?:|//|file:|\.)""", text)
+    assert "@import" not in text
+    assert "http" not in re.sub(r"data:image/png;base64,[^\"]*", "", text)
+
+
+def test_what_it_says_is_in_the_records(page) -> None:
+    text = page.read_text()
+    for heading in (
+        "Front",
+        "Scaling laws",
+        "Weights over the training",
+        "Conflict between objectives",
+        "Test results",
+    ):
+        assert f"<h2>{heading}" in text
+    for strategy in ("BM25", "effectiveness only", "equal weights", "Pareto training"):
+        assert f"<td>{strategy}</td>" in text
+    record = json.loads(next(page.parent.glob("runs/*/run.json")).read_text())
+    assert record["data"] in text
+    marks = re.findall(r'data-says="([^"]*)"', text)
+    runs = [json.loads(p.read_text()) for p in page.parent.glob("runs/*/run.json")]
+    trained = [r for r in runs if r["kind"] in ("sweep", "solver", "pareto", "average")]
+    assert len(marks) == 3 * len(trained)
+    assert all(any(r["name"] in mark for mark in marks) for r in trained)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@pytest.mark.slow
+def test_in_a_browser(page, tmp_path) -> None:
+    # It fits a phone: what is wider scrolls inside its own box.
+    assert phone_width(page) == [375, 375]
+    # A mark speaks to the pointer and to the keyboard, and falls silent.
+    said = "document.getElementById('says')"
+    hover = (
+        "(() => { const m = document.querySelector('[data-says]');"
+        f" m.dispatchEvent(new Event('mouseenter')); const a = {said}.textContent === m.dataset.says && !{said}.hidden;"
+        f" m.dispatchEvent(new Event('mouseleave')); const b = {said}.hidden;"
+        f" m.dispatchEvent(new Event('focus')); return a && b && !{said}.hidden; }})()"
+    )
+    assert title(page, hover) == "true"
+    # Nothing of the data ran.
+    assert title(page, "document.querySelectorAll('script').length") == "2"
+    # Dark where the reader wants it dark.
+    colour = "getComputedStyle(document.body).backgroundColor"
+    light = title(page, colour)
+    probed = with_script(page, colour)
+    dark = re.search(r"<title>(.*?)</title>", browse(probed, "--dump-dom", "--blink-settings=preferredColorScheme=0"))
+    assert light == "rgb(255, 255, 255)"
+    assert dark is not None
+    assert dark[1] == "rgb(13, 17, 23)"
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda store: shutil.rmtree(store), "no such folder"),
+        (lambda store: None, "no finished training run"),
+        (lambda store: _write(store / "runs" / "a" / "run.json", "{"), "not a readable run record"),
+        (lambda store: _write(store / "runs" / "a" / "run.json", '{"format": 0}'), "format 0, this version reads 1"),
+    ],
+)
+def test_bad_stores(tmp_path, capsys, prepare, message) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    prepare(store)
+    assert main(["report", str(store)]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (store / "report.html").exists()
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+
+
+def test_charts_of_awkward_numbers() -> None:
+    one = scatter_chart([Point(2.0, 2.0, ["a < b"])], "x & y", "y")
+    assert 'data-says="a &lt; b"' in one
+    assert "x &amp; y" in one
+    assert "nan" not in one
+    assert "nan" not in scatter_chart([], "x", "y")
+    flat = line_chart([Line("l", [1, 2, 3], [0.5, float("nan"), 0.5])], "step", "w", low=0.0, high=1.0)
+    assert "nan" not in flat
+    assert flat.count(",") >= 2
+    assert ">0<" in flat
+    assert ">1<" in flat
