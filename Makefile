@@ -5,13 +5,24 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: dpr test lint types clean
+.PHONY: dpr test kills docs lint types audit clean
 
 dpr: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.dpr $(ARGS)
 
 test: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+
+# Kill a training at fifty random points; each must end with the bits of one that was left alone.
+kills: $(VENV)/.test
+	folder=$$(mktemp -d) && OMP_NUM_THREADS=1 $(BIN)/python -m tests.training.kills $$folder 50
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m mkdocs build --strict
+
+# Known vulnerabilities of what is installed; needs a network.
+audit: $(VENV)/.dev
+	$(BIN)/pip-audit --local
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -30,6 +41,10 @@ $(VENV)/.bench: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/pip install -q -c constraints.txt -e '.[bench,test]'
+	touch $@
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install -q -c constraints.txt -e '.[bench,test,docs]'
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python

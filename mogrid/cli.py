@@ -27,6 +27,7 @@ COMMANDS = {
     "plan": "say which weights, model size and data size to spend a budget on",
     "report": "write one HTML page of a store's runs: front, laws, weights over time, tables",
     "solvers": "list the weighting strategies and their papers",
+    "completion": "print a completion script for bash, zsh or tcsh",
 }
 
 DONE, BAD_INPUT, INTERRUPTED = 0, 2, 3

@@ -191,12 +191,15 @@ def load_retriever(
         raise ConfigError(f"towers must be 1 or 2, got {towers}")
     if pooling not in ("cls", "mean"):
         raise ConfigError(f"pooling must be 'cls' or 'mean', got {pooling!r}")
-    options: dict[str, Any] = {"model_kwargs": {"dtype": "float32"}}
+    options: dict[str, Any] = {
+        "model_kwargs": {"dtype": "float32", "use_safetensors": True},
+        "trust_remote_code": False,
+    }
     prompts: dict[str, Any] | None = None
     normalise = style.get("normalise", False)
     try:
         if Path(encoder).is_dir() and not (Path(encoder) / "modules.json").is_file():
-            transformer = Transformer(str(encoder), max_seq_length=max_length, **options)
+            transformer = Transformer(str(encoder), max_seq_length=max_length, model_kwargs=options["model_kwargs"])
             modules = [transformer, Pooling(transformer.get_embedding_dimension(), pooling)]
         else:
             loaded = SentenceTransformer(str(encoder), device="cpu", **options)

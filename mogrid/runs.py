@@ -99,6 +99,9 @@ class RunStore:
         self.root = Path(root)
 
     def folder(self, name: str) -> Path:
+        """Return the folder of a run. Raises `DataError` for a name that leads elsewhere."""
+        if not name or name in (".", "..") or set(name) & set("/\\\0"):
+            raise DataError(f"{name!r} is no run's name: it must be a plain folder name")
         return self.root / "runs" / name
 
     def finished(self, name: str) -> bool:
@@ -143,6 +146,8 @@ class RunStore:
             record = RunRecord(**value)
         except TypeError as error:
             raise DataError(f"{path}: {error}") from error
+        if record.name != name:
+            raise DataError(f"{path}: says that it is run {record.name!r}; the folder was renamed or the record edited")
         if queries:
             packed = self.folder(name) / "queries.json.gz"
             try:

@@ -27,6 +27,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a folder or Hub id: sentence-transformers, or a bare encoder")
     parser.add_argument("--pooling", default="mean", help="of a bare encoder: cls or mean (default: mean)")
     parser.add_argument("--max-length", type=int, help="tokens read of a text (default: the model's own)")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
     parser.add_argument("--device", help="such as cpu or cuda (default: the best there is)")
 
 
@@ -54,7 +55,9 @@ def load_model(arguments: argparse.Namespace, name: str | None = None) -> Senten
         model = load_retriever(chosen, pooling=pooling, max_length=arguments.max_length)
     else:
         try:
-            model = SentenceTransformer(chosen, device="cpu")
+            trusted = bool(getattr(arguments, "trust_remote_code", False))
+            weights = {"use_safetensors": True}
+            model = SentenceTransformer(chosen, device="cpu", trust_remote_code=trusted, model_kwargs=weights)
         except (OSError, ValueError) as error:
             raise DataError(f"model {chosen!r}: cannot be loaded ({str(error).splitlines()[0]})") from error
         if arguments.max_length is not None:

@@ -126,4 +126,6 @@ def run(folder: Path, kills: int) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(Path(sys.argv[1]), int(sys.argv[2]))))
+    report = run(Path(sys.argv[1]), int(sys.argv[2]))
+    print(json.dumps(report))
+    sys.exit(1 if report["failures"] else 0)

@@ -1,0 +1,124 @@
+"""Nothing that comes from data or configuration runs, and no file leads out of its folder."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mogrid.errors import ConfigError, DataError
+from mogrid.runs import RunStore
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted([*(ROOT / "mogrid").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py")])
+
+FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.load", "yaml.unsafe_load",
+                   "pandas.read_pickle", "pd.read_pickle", "torch.hub.load"}  # fmt: skip
+LOADERS = {"SentenceTransformer", "CrossEncoder", "Transformer", "from_pretrained", "load_dataset"}
+
+
+def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+def keyword(call: ast.Call, name: str) -> ast.expr | None:
+    return next((k.value for k in call.keywords if k.arg == name), None)
+
+
+def is_true(value: ast.expr | None) -> bool:
+    return isinstance(value, ast.Constant) and value.value is True
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=[str(p.relative_to(ROOT)) for p in SOURCES])
+def test_source(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            assert not {name.split(".")[0] for name in names} & FORBIDDEN_MODULES, f"line {node.lineno}"
+    for name, call in calls(path):
+        where = f"line {call.lineno}: {name}"
+        assert name not in FORBIDDEN_CALLS, where
+        assert not is_true(keyword(call, "shell")), where
+        assert not is_true(keyword(call, "allow_pickle")), where
+        if name == "torch.load":
+            assert is_true(keyword(call, "weights_only")), where
+        if name.split(".")[-1] in LOADERS:
+            assert not is_true(keyword(call, "trust_remote_code")), where
+        if name.split(".")[-1] == "import_module":
+            module = ast.unparse(call.args[0])
+            # Only names from our own tables: `given.command` is checked against COMMANDS before.
+            assert module in ("f'mogrid.commands.{given.command}'", "f'mogrid.commands.{name}'", "_HOME[name]"), where
+
+
+def test_there_are_sources() -> None:
+    assert len(SOURCES) > 150
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "/etc", "..", ".", "", "a\\b", "a\0b"])
+def test_runs_stay_in_their_store(tmp_path: Path, name: str) -> None:
+    store = RunStore(tmp_path)
+    for ask in (store.folder, store.finished, store.read, store.steps):
+        with pytest.raises(DataError, match="no run's name"):
+            ask(name)
+
+
+def test_a_record_that_names_another_run_is_refused(tmp_path: Path) -> None:
+    records = ROOT / "benchmarks" / "results" / "dpr" / "runs"
+    record = json.loads(next(records.glob("*/run.json")).read_text())
+    folder = tmp_path / "runs" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(record | {"name": "../../elsewhere"}))
+    with pytest.raises(DataError, match="says that it is run"):
+        RunStore(tmp_path).read("mine")
+
+
+@pytest.mark.parametrize(
+    "name", ["os.system", "mogrid.solvers.mgda:MGDA", "builtins.eval", "mogrid.solvers.MGDA", "../mgda"]
+)
+def test_names_are_never_imported(name: str) -> None:
+    from mogrid.attacks import attack_from_config
+    from mogrid.objectives.registry import loss_from_config
+    from mogrid.solvers import SolverError, from_config
+
+    with pytest.raises(SolverError, match="unknown solver"):
+        from_config(name)
+    with pytest.raises(ConfigError, match="unknown attack"):
+        attack_from_config(name)
+    with pytest.raises(ConfigError, match="unknown loss"):
+        loss_from_config(name, None)
+
+
+def test_links_out_of_the_data_folder_are_refused(tmp_path: Path) -> None:
+    from mogrid.data import read_collection
+    from tests.training.tiny import write_data, write_set
+
+    write_data(tmp_path / "data")
+    write_set(tmp_path / "secret", 9)
+    (tmp_path / "data" / "link").symlink_to(tmp_path / "secret")
+    path = tmp_path / "data" / "domains.yaml"
+    path.write_text(path.read_text().replace("south", "link"))
+    with pytest.raises(ConfigError, match="lies outside"):
+        read_collection(tmp_path / "data")
+
+
+def test_pickled_weights_are_not_loaded(tmp_path: Path) -> None:
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    from mogrid.retriever import load_retriever, train_tokenizer
+
+    tokenizer: BertTokenizer = train_tokenizer(["a few words of text"], 64, 16)  # type: ignore[assignment]
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64
+    )
+    config.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    torch.save(BertModel(config).state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(DataError, match="cannot be loaded"):
+        load_retriever(tmp_path)
