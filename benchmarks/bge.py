@@ -2,7 +2,7 @@
 
     python -m benchmarks.bge --data DIR --domains FILE.yaml    # BEIR folders; without --data, the embedded data
 
-All options of `benchmarks.dpr`; what differs is benchmarks/presets/bge.yaml. BM25 finds hard negatives in training text.
+All options of `benchmarks.dpr`; what differs is benchmarks/presets/bge.yaml. BM25 finds hard negatives.
 """
 
 from __future__ import annotations

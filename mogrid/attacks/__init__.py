@@ -7,7 +7,7 @@ from mogrid.attacks.judge import AttackResult, attack_success
 from mogrid.attacks.misspellings import Misspellings
 from mogrid.attacks.neighbours import EmbeddingNeighbourFlips
 from mogrid.attacks.poisoning import CorpusPoisoning, PoisoningResult, poisoning_success
-from mogrid.attacks.registry import ATTACKS, attack_from_config
+from mogrid.attacks.registry import ATTACKS, attack_from_config, register_attack
 from mogrid.attacks.stuffing import QueryStuffing
 from mogrid.attacks.training import perturbed_pairs
 from mogrid.attacks.typos import SELECT_TYPOS, TEST_TYPOS, TRAIN_TYPOS, Typos
@@ -31,4 +31,5 @@ __all__ = [
     "attack_success",
     "perturbed_pairs",
     "poisoning_success",
+    "register_attack",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from mogrid.attacks.base import Attack
 from mogrid.attacks.hotflip import HotFlip
@@ -16,7 +16,7 @@ from mogrid.attacks.typos import Typos
 from mogrid.data.domain import Role
 from mogrid.errors import ConfigError, nearest
 
-__all__ = ["ATTACKS", "attack_from_config"]
+__all__ = ["ATTACKS", "attack_from_config", "register_attack"]
 
 ATTACKS: dict[str, tuple[str, type[Attack] | type[CorpusPoisoning], str]] = {
     "typos": ("queries", Typos, "swapped, dropped, doubled and neighbouring keys"),
@@ -31,6 +31,28 @@ ATTACKS: dict[str, tuple[str, type[Attack] | type[CorpusPoisoning], str]] = {
     "corpus_poisoning": ("corpus", CorpusPoisoning, "passages that many unseen queries retrieve"),
 }
 """Name → what it attacks, its class, one line."""
+
+
+def register_attack(name: str, over: Literal["queries", "documents"], attack: type[Attack], summary: str = "") -> None:
+    """Let configurations and the command line name an attack of your own.
+
+    Parameters
+    ----------
+    name : str
+    over : "queries" or "documents"
+        What it perturbs.
+    attack : subclass of Attack
+        Its constructor's parameters are its settings, ``role`` among them.
+    summary : str
+
+    Raises
+    ------
+    ConfigError
+        The name is taken.
+    """
+    if name in ATTACKS:
+        raise ConfigError(f"an attack {name!r} is there already")
+    ATTACKS[name] = (over, attack, summary)
 
 
 def attack_from_config(config: str | Mapping[str, Any]) -> Attack | CorpusPoisoning:

@@ -6,6 +6,7 @@ from mogrid.objectives.contrastive import InfoNCE
 from mogrid.objectives.fgm import FGM, PGD
 from mogrid.objectives.group_dro import GroupDRO
 from mogrid.objectives.idro import IDRO
+from mogrid.objectives.registry import LOSSES, LossEntry, loss_from_config, register_loss
 from mogrid.objectives.unseen_domain import RotatingUnseenDomain
 from mogrid.objectives.vat import VAT
 from mogrid.objectives.worst_domain import SmoothWorstDomain
@@ -13,12 +14,16 @@ from mogrid.objectives.worst_domain import SmoothWorstDomain
 __all__ = [
     "FGM",
     "IDRO",
+    "LOSSES",
     "PGD",
     "VAT",
     "BalancedERM",
     "GroupDRO",
     "InfoNCE",
+    "LossEntry",
     "PerturbationConsistency",
     "RotatingUnseenDomain",
     "SmoothWorstDomain",
+    "loss_from_config",
+    "register_loss",
 ]

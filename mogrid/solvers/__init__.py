@@ -35,7 +35,7 @@ from mogrid.solvers.pareto_target import ParetoTarget
 from mogrid.solvers.pcgrad import PCGrad
 from mogrid.solvers.pmgda import PMGDA
 from mogrid.solvers.random_weights import RandomWeights
-from mogrid.solvers.registry import available, from_config
+from mogrid.solvers.registry import available, from_config, register
 from mogrid.solvers.sdmgrad import SDMGrad
 from mogrid.solvers.smooth_tchebycheff import SmoothTchebycheff
 from mogrid.solvers.smooth_worst import SmoothWorst
@@ -86,4 +86,5 @@ __all__ = [
     "UncertaintyWeighting",
     "available",
     "from_config",
+    "register",
 ]

@@ -42,7 +42,7 @@ from mogrid.solvers.smooth_worst import SmoothWorst
 from mogrid.solvers.uncertainty import UncertaintyWeighting
 from mogrid.solvers.upgrad import UPGrad
 
-__all__ = ["available", "from_config"]
+__all__ = ["available", "from_config", "register"]
 
 # In the order in which they are listed: what weights follow from, then what they aim at.
 _SOLVERS: tuple[type[Solver], ...] = (
@@ -86,6 +86,21 @@ _BY_NAME: dict[str, type[Solver]] = {solver.name: solver for solver in _SOLVERS}
 def available() -> dict[str, type[Solver]]:
     """Return every solver class by the name that configurations use."""
     return dict(_BY_NAME)
+
+
+def register(solver: type[Solver]) -> type[Solver]:
+    """Let configurations name a solver of your own; a class decorator.
+
+    Raises
+    ------
+    SolverError
+        Its name is taken or it has none.
+    """
+    name = getattr(solver, "name", "")
+    if not name or name in _BY_NAME:
+        raise SolverError(f"{solver.__name__}: its name {name!r} is {'taken' if name else 'missing'}")
+    _BY_NAME[name] = solver
+    return solver
 
 
 def from_config(config: str | Mapping[str, Any]) -> Solver:
