@@ -145,11 +145,17 @@ def _laws(sweep: Sweep) -> list[Finding]:
     for measure, laws in (("CE", sweep.entropy), ("1 − nDCG@10", sweep.ranking)):
         for name, fit in zip(laws.objectives, laws.fits, strict=True):
             form = fit.fitted.form.name
-            found.append(Finding(1, f"{name}: R² of {measure}, in sample", fit.fitted.r2, note=form))
+            found.append(Finding(1, f"{name}: R² of {measure}, in sample", fit.fitted.r2, note=f"{form}; mixes"))
             found += [
                 Finding(1, f"{name}: median error of {measure}, largest {axis} held out", 100 * error, unit="%")
                 for axis, error in fit.held_out[form].items()
             ]
+        for active, alone in laws.apart.items():
+            only = " and ".join(name for name, on in zip(laws.objectives, active, strict=True) if on)
+            r2 = [fit.fitted.r2 for fit in alone.fits]
+            forms = ", ".join(fit.fitted.form.name for fit in alone.fits)
+            what = f"trained for {only} alone: R² of {measure}, in sample, median of objectives"
+            found.append(Finding(1, what, float(np.median(r2)), min(r2), max(r2), note=forms))
     return found + _laws_by_weighting(sweep.entropy.runs)
 
 
@@ -450,7 +456,9 @@ def _groups(scale: Scale, source: str) -> dict[str, list[str]]:
     """Return the sets of strategies whose fronts are compared: every single one, and each family."""
     fixed = list(dict.fromkeys(r.strategy for r in scale.sweep))
     shares = list(dict.fromkeys(r.strategy for r in scale.records if r.strategy.startswith("shares")))
-    solvers = [r.strategy for r in scale.records if r.kind in ("solver", "average") and r.strategy not in shares]
+    solvers = [
+        r.strategy for r in scale.records if r.kind in ("solver", "average", "pareto") and r.strategy not in shares
+    ]
     tuned = _tuned(scale, source)
     groups = {"all fixed weights": fixed, "all batch shares": shares, f"tuned static ({tuned})": [tuned]}
     return {name: rows for name, rows in groups.items() if rows} | {name: [name] for name in dict.fromkeys(solvers)}
@@ -464,7 +472,7 @@ def _tuned(scale: Scale, source: str) -> str:
 
 
 def _volumes(scale: Scale, source: str, groups: Mapping[str, Sequence[str]]) -> dict[str, tuple[float, float, float]]:
-    measured = [r for r in scale.records if r.kind in ("sweep", "solver", "average")]
+    measured = [r for r in scale.records if r.kind in ("sweep", "solver", "average", "pareto")]
     front = front_of(measured, source)
     names, means, _ = front.means()
     ideal, nadir = means.min(axis=0), means.max(axis=0)

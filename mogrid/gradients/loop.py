@@ -46,7 +46,7 @@ def backward(
     Raises
     ------
     ConfigError
-        Both are given, or a representation that is in no graph.
+        No solver, both are given, or a representation that is in no graph.
 
     Examples
     --------
@@ -57,6 +57,8 @@ def backward(
     >>> report.weights
     {'0': 0.5, '1': 0.5}
     """
+    if not isinstance(solver, Solver):
+        raise ConfigError(f"solver must be kept over the training, such as MGDA(), not made of {solver!r} at every step")
     named = losses if isinstance(losses, Mapping) else {str(i): loss for i, loss in enumerate(losses)}
     if representations is not None:
         if probe is not None:
