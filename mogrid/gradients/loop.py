@@ -58,7 +58,7 @@ def backward(
     {'0': 0.5, '1': 0.5}
     """
     if not isinstance(solver, Solver):
-        raise ConfigError(f"solver must be kept over the training, such as MGDA(), not made of {solver!r} at every step")
+        raise ConfigError(f"solver: expected a Solver that is kept over the training, such as MGDA(), got {solver!r}")
     named = losses if isinstance(losses, Mapping) else {str(i): loss for i, loss in enumerate(losses)}
     if representations is not None:
         if probe is not None:
