@@ -152,3 +152,37 @@ def test_bad_input(store, tmp_path, capsys, argv, message) -> None:
     assert (code, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
+
+
+def edited(root, tmp_path, change) -> str:
+    """Return a copy of the store, one record of which is changed."""
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    path = copy / "runs" / "run3" / "run.json"
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+    return str(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r.update(format=0), "run3/run.json: format 0, this version reads 1"),
+        (lambda r: r.update(data="e" * 64), "one store a data set"),
+        (lambda r: r["results"][0]["means"].update(ce=float("nan")), "run run3: loss 'effectiveness' is nan"),
+        (lambda r: r["results"][0]["means"].update(ce=0.0), "run run3: loss 'effectiveness' is 0.0"),
+        (lambda r: r["flops"].clear(), "run run3: flops 'flops' is nan"),
+        (lambda r: r.update(name="other"), "says that it is run 'other'"),
+        (lambda r: r["results"].pop(1), "run 'run3' has no select-role value of 'ood'"),
+        (lambda r: r.pop("seed"), "run3/run.json"),
+    ],
+)
+def test_damaged_records_are_named(store, tmp_path, capsys, change, message) -> None:
+    root, _ = store
+    code, out, err = run(capsys, "plan", edited(root, tmp_path, change), "--budget", "1e15", "--draws", "2")
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
