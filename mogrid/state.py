@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from mogrid.errors import DataError
+from mogrid.errors import DataError, MogridError
 
-__all__ = ["load_state", "save_state", "write_bytes", "write_json", "write_text"]
+__all__ = ["load_state", "naming_a_full_disk", "save_state", "write_bytes", "write_json", "write_text"]
+
+
+_NOTHING = 64 * 1024  # bytes: what is left when a larger write has failed
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -36,6 +42,27 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+@contextmanager
+def naming_a_full_disk(folder: Path) -> Iterator[None]:
+    """Turn what libraries raise on a full disk, each in words of its own, into one line.
+
+    Raises
+    ------
+    DataError
+        The disk under `folder` is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        text = str(error)
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text or "os error 28" in text
+        with suppress(OSError):
+            full = full or shutil.disk_usage(folder).free < _NOTHING
+        if not full or isinstance(error, MogridError):
+            raise
+        raise DataError(f"{folder}: the disk is full; make room, and the same command goes on") from error
 
 
 def write_text(path: Path, text: str) -> None:

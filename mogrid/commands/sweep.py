@@ -23,6 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="folder of runs")
     add_data(parser)
     parser.add_argument("--workers", type=int, help="runs at the same time (default: the config's)")
+    parser.add_argument("--executor", choices=["processes", "ray"], default="processes", help="what runs the workers")
+    parser.add_argument("--ray-address", metavar="HOST:PORT", help="of a Ray cluster whose nodes share the store")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting of the config")
 
 
@@ -42,7 +44,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.data is None and arguments.domains is not None:
         raise ConfigError("--domains names data sets below --data DIR, which is missing")
     signal.signal(signal.SIGTERM, _as_interrupt)
-    records = run_sweep(settings, DataSource(arguments.data, arguments.domains), arguments.store, Console())
+    records = run_sweep(
+        settings,
+        DataSource(arguments.data, arguments.domains),
+        arguments.store,
+        Console(),
+        executor=arguments.executor,
+        ray_address=arguments.ray_address,
+    )
     print(f"{len(records)} runs in {arguments.store}")
     return 0
 

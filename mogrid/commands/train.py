@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 from mogrid.commands._common import quiet
@@ -46,7 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     from mogrid.training import train_from_settings
 
-    out = train_from_settings(settings, arguments.config.resolve().parent, Console(stderr=True))
-    if arguments.json:
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts
+    out = train_from_settings(settings, arguments.config.resolve().parent, Console(stderr=True, quiet=not first))
+    if arguments.json and first:
         print((out / "run.json").read_text("utf-8"), end="")
     return 0

@@ -19,6 +19,7 @@ from mogrid.experiment.settings import ExperimentSettings
 from mogrid.retriever import build_retriever, load_retriever, train_tokenizer
 from mogrid.runs import RunRecord, RunStore, run_name, versions
 from mogrid.scaling import non_embedding_parameters
+from mogrid.state import naming_a_full_disk
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -154,7 +155,7 @@ def run_cell(cell: Cell, progress: Callable[[float], None], stop: Callable[[], b
     store = RunStore(cell.store)
     if store.finished(cell.name):
         return
-    with claim(cell.store, cell.name):
+    with naming_a_full_disk(cell.store), claim(cell.store, cell.name):
         if not store.finished(cell.name):
             _run(cell, store, progress, stop)
 

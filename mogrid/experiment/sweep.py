@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 from rich.console import Console
@@ -13,8 +13,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemaining
 
 from mogrid.config import Strict
 from mogrid.data import Collection
+from mogrid.errors import ConfigError, nearest
 from mogrid.experiment.cells import Cell, DataSource, run_cell, tokenizer_of
 from mogrid.experiment.leaks import kept_leaks
+from mogrid.experiment.on_ray import RayPool, run_shared_cell
 from mogrid.experiment.plan import Plan, measured_costs
 from mogrid.experiment.pool import Pool
 from mogrid.experiment.settings import (
@@ -174,8 +176,41 @@ def pareto_stage(settings: SweepSettings, source: DataSource, collection: Collec
     return sorted(cells, key=lambda cell: cell.seed)
 
 
-def run_sweep(settings: SweepSettings, source: DataSource, store: Path, console: Console) -> list[RunRecord]:
-    """Run what is not finished yet, beside any other process that does, with a bar; return all records."""
+def run_sweep(
+    settings: SweepSettings,
+    source: DataSource,
+    store: Path,
+    console: Console,
+    *,
+    executor: Literal["processes", "ray"] = "processes",
+    ray_address: str | None = None,
+) -> list[RunRecord]:
+    """Run what is not finished yet, beside any other process that does, with a bar; return all records.
+
+    Parameters
+    ----------
+    executor : {"processes", "ray"}
+        Worker processes of this machine, or tasks of Ray (`mogrid.experiment.on_ray.RayPool`).
+    ray_address : str, optional
+        Of a Ray cluster whose nodes share the store; by default Ray is started on this machine.
+    """
+    with _pool(settings, executor, ray_address) as pool:
+        return _run_stages(settings, source, store, console, pool)
+
+
+def _pool(settings: SweepSettings, executor: str, ray_address: str | None) -> Pool | RayPool:
+    if executor == "ray":
+        return RayPool(run_shared_cell, workers=settings.workers, address=ray_address)
+    if executor != "processes":
+        raise ConfigError(f"executor: unknown {executor!r}{nearest(executor, ('processes', 'ray'))}")
+    if ray_address is not None:
+        raise ConfigError(f"the Ray address {ray_address!r} is of no use to the executor 'processes'; choose 'ray'")
+    return Pool(run_cell, workers=settings.workers)
+
+
+def _run_stages(
+    settings: SweepSettings, source: DataSource, store: Path, console: Console, pool: Pool | RayPool
+) -> list[RunRecord]:
     with console.status("reading the data"):
         collection = source.load()
         (store / "runs").mkdir(parents=True, exist_ok=True)
@@ -187,19 +222,18 @@ def run_sweep(settings: SweepSettings, source: DataSource, store: Path, console:
         grid, averages = sweep_cells(settings, source, collection, store)
     runs = RunStore(store)
     finished: list[Cell] = []
-    with Pool(run_cell, workers=settings.workers) as pool:
-        for title, stage in (
-            ("runs", lambda: grid),
-            ("averages", lambda: averages),
-            ("Pareto trainings", lambda: pareto_stage(settings, source, collection, store)),
-        ):
-            cells = stage()
-            _drain(pool, title, cells, runs, console)
-            finished += cells
+    for title, stage in (
+        ("runs", lambda: grid),
+        ("averages", lambda: averages),
+        ("Pareto trainings", lambda: pareto_stage(settings, source, collection, store)),
+    ):
+        cells = stage()
+        _drain(pool, title, cells, runs, console)
+        finished += cells
     return [runs.read(cell.name) for cell in finished]
 
 
-def _drain(pool: Pool, title: str, cells: list[Cell], runs: RunStore, console: Console) -> None:
+def _drain(pool: Pool | RayPool, title: str, cells: list[Cell], runs: RunStore, console: Console) -> None:
     left = [cell for cell in cells if not runs.finished(cell.name)]
     if not left:
         return

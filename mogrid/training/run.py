@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mogrid.checkpoints import KEPT, latest_checkpoint
 from mogrid.errors import ConfigError, DataError
 from mogrid.runs import versions
-from mogrid.state import write_json
+from mogrid.state import naming_a_full_disk, write_json
 from mogrid.training.datasets import check_roles, evaluation_collection, objective_datasets
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def train_from_settings(settings: TrainSettings, base: Path, console: Console) -
     with ExitStack() as stack:
         if _rank() == 0:
             out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(naming_a_full_disk(out))
             stack.enter_context(_alone(out))
             _check_settings(out, settings)
         if (out / _RUN).is_file():
@@ -87,6 +88,11 @@ def train_from_settings(settings: TrainSettings, base: Path, console: Console) -
 
 def _rank() -> int:
     return int(os.environ.get("RANK", "0"))
+
+
+def _ranks() -> int:
+    """Return how many processes train together; each sees batches of its own, of like cost."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @contextmanager
@@ -175,7 +181,7 @@ def _train(settings: TrainSettings, datasets: Mapping[str, Dataset], out: Path, 
         out / _TRAINED,
         {
             "steps": steps,
-            "flops": ledger.entries(),
+            "flops": {kind: flops * _ranks() for kind, flops in ledger.entries().items()},
             "seconds": time.perf_counter() - started,
             "parameters": non_embedding_parameters(model),
             "rows": {name: len(rows) for name, rows in datasets.items()},
@@ -275,7 +281,7 @@ def _steps(
         return training.steps
     if training.epochs is not None:
         batches = [
-            len(rows) / (training.batch_sizes.get(name, training.batch_size) * training.accumulation)
+            len(rows) / (training.batch_sizes.get(name, training.batch_size) * training.accumulation * _ranks())
             for name, rows in datasets.items()
         ]
         return max(1, math.ceil(training.epochs * min(batches)))
@@ -287,9 +293,10 @@ def _steps(
 
         with console.status("measuring what a step costs"), tempfile.TemporaryDirectory(prefix="mogrid-") as scratch:
             costs = batch_costs(_trainer(settings, model, datasets, Path(scratch), PROBE_BATCHES))
-        steps = round((training.budget or 0.0) / (sum(costs.values()) * training.accumulation))
+        price = sum(costs.values()) * training.accumulation * _ranks()
+        steps = round((training.budget or 0.0) / price)
         if steps < 1:
-            raise ConfigError(f"training.budget {training.budget:g} buys no step; one costs {sum(costs.values()):.3g}")
+            raise ConfigError(f"training.budget {training.budget:g} buys no step; one costs {price:.3g}")
         write_json(path, {"steps": steps, "flops of a batch": costs})
     return int(json.loads(path.read_text("utf-8"))["steps"])
 
@@ -308,7 +315,7 @@ class _Stop:
         self._before: list[Any] = []
 
     def __enter__(self) -> _Stop:
-        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        if _ranks() == 1:
             self._before = [signal.signal(number, self._ask) for number in self.SIGNALS]
         return self
 

@@ -165,3 +165,56 @@ def test_a_checkpoint_that_lost_a_part_is_not_used(tmp_path) -> None:
     (tmp_path / "checkpoint-best").mkdir()  # not ours to touch
     assert latest_checkpoint(tmp_path) is None
     assert (tmp_path / "checkpoint-best").is_dir()
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A small disk of its own, and a way to change it; where this process may not mount one, the test is skipped."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(options: str) -> None:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+        if subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("no right to mount a disk here")
+
+    yield place, mount
+    subprocess.run(["umount", str(place)], capture_output=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", ["200k", "450k", "1000k"])  # within a checkpoint, between two, at the end
+def test_a_full_disk_costs_nothing_but_time(disk, tmp_path, capsys, size) -> None:
+    place, mount = disk
+    path = write_run(tmp_path)
+    mount(f"size={size}")
+    command = ["train", str(path), "--set", f"output={place}/out"]
+    assert main(command) == 2
+    err = capsys.readouterr().err
+    assert f"mogrid: {place}/out: the disk is full; make room, and the same command goes on" in err
+    assert "Traceback" not in err
+    mount("remount,size=8m")
+    assert main(command) == 0
+    assert main(["train", str(path), "--set", "output=whole"]) == 0
+    weights = [(out / "model" / "model.safetensors").read_bytes() for out in (place / "out", tmp_path / "whole")]
+    assert weights[0] == weights[1]
+
+
+def test_a_disk_that_cannot_be_written(disk, tmp_path, capsys) -> None:
+    place, mount = disk
+    mount("size=1m,ro")
+    assert main(["train", str(write_run(tmp_path)), "--set", f"output={place}/out"]) == 2
+    err = capsys.readouterr().err
+    assert "Read-only file system" in err
+    assert err.count("\n") == 1
+
+
+def test_data_that_vanish_are_named_and_leave_the_checkpoint(tmp_path, capsys) -> None:
+    path = write_run(tmp_path)
+    checkpoint = tmp_path / "out" / "training" / "checkpoint-3"
+    checkpoint.mkdir(parents=True)
+    seal(checkpoint, flops={})
+    (tmp_path / "data").rename(tmp_path / "gone")
+    assert main(["train", str(path)]) == 2
+    assert "no such folder" in capsys.readouterr().err
+    assert latest_checkpoint(tmp_path / "out" / "training") is not None
