@@ -71,7 +71,7 @@ class Pool:
         for process in self._processes:
             process.join(timeout=30)
             if process.is_alive():
-                process.terminate()
+                process.kill()
 
     def run(self, cells: Sequence[Any], on_progress: Callable[[int, float], None] = lambda cell, share: None) -> None:
         """Run every cell; return when all are done.
@@ -173,8 +173,10 @@ class _environment:
 
 
 def _worker(work: Any, tasks: Any, events: Any, halt: Any, threads: int) -> None:
-    # Ctrl-C reaches the whole process group: the parent asks for the stop, so that a step is never cut in half.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C, and SIGTERM from a scheduler, reach the whole process group: the parent asks for the stop, so that a step
+    # is never cut in half.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     parent = os.getppid()
     threading.Thread(target=_halt_with_parent, args=(parent, halt), daemon=True).start()
     import torch

@@ -86,6 +86,11 @@ class SweepSettings(Strict):
     strategies: list[Strategies] = Field(default_factory=list)
     workers: int = Field(default=2, ge=1)
 
+    @field_validator("weights")
+    @classmethod
+    def _simplex(cls, weights: list[dict[str, float]]) -> list[dict[str, float]]:
+        return ExperimentSettings._simplex(weights)
+
     @model_validator(mode="after")
     def _known_scales(self) -> SweepSettings:
         sizes = [scale.size for scale in self.scales]
@@ -100,7 +105,8 @@ class SweepSettings(Strict):
         training = self.training.model_copy(
             update={"learning_rate": scale.learning_rate, "budget": pairs / batch * sum(costs.values())}
         )
-        return ExperimentSettings(
+        # Not validated as an experiment: a sweep is no front, and may well have a single weighting.
+        return ExperimentSettings.model_construct(
             encoder=self.encoder.model_copy(update={"size": scale.size}),
             training=TrainingSettings(**training.model_dump()),
             evaluation=self.evaluation,
