@@ -31,6 +31,7 @@ COMMANDS = {
 }
 
 DONE, BAD_INPUT, INTERRUPTED = 0, 2, 3
+_CODES = "exit codes: 0 done; 2 bad input, said in one line; 3 interrupted, and the same command continues"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -72,7 +73,7 @@ def _run(argv: list[str]) -> int:
     parser = _Parser(
         prog="mogrid",
         description="Train dense retrievers for effectiveness and robustness at once.",
-        epilog="\n".join(["commands:", *(f"  {name:10} {line}" for name, line in COMMANDS.items())]),
+        epilog="\n".join(["commands:", *(f"  {name:10} {line}" for name, line in COMMANDS.items()), "", _CODES]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"mogrid {_version()}")

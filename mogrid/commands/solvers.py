@@ -1,6 +1,8 @@
 """List the weighting strategies: name, what it needs, what it is, its paper.
 
 With a NAME, show that one's documentation: settings, what it promises, and where it comes from.
+
+example: mogrid solvers mgda
 """
 
 from __future__ import annotations

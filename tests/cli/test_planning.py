@@ -186,3 +186,26 @@ def test_damaged_records_are_named(store, tmp_path, capsys, change, message) -> 
     assert (code, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_the_grids_schema_and_settings(tmp_path, capsys) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    import yaml
+
+    grid = {
+        "weights": [{"effectiveness": 1.0}],
+        "scales": [{"size": "1x32", "learning_rate": 0.01, "pairs": [64]}],
+    }
+    code, out, _ = run(capsys, "sweep", "--schema")
+    assert code == 0
+    jsonschema.validate(grid, json.loads(out))
+    with pytest.raises(jsonschema.ValidationError, match="scale"):
+        jsonschema.validate({"weights": grid["weights"]}, json.loads(out))
+    path = tmp_path / "grid.yaml"
+    path.write_text(yaml.safe_dump(grid))
+    code, first, err = run(capsys, "sweep", path, "--print-config", "--set", "workers=3")
+    assert (code, err) == (0, "")
+    path.write_text(first)
+    assert run(capsys, "sweep", path, "--print-config")[1] == first
+    assert yaml.safe_load(first)["workers"] == 3
+    assert run(capsys, "sweep", path)[2] == "mogrid: --store DIR: name the folder of runs\n"
