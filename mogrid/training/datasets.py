@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mogrid.attacks.base import Attack
     from mogrid.training.settings import DatasetSettings, ObjectiveSettings, TrainSettings
 
-__all__ = ["check_roles", "evaluation_collection", "objective_datasets", "training_attack"]
+__all__ = ["check_roles", "evaluation_collection", "located", "objective_datasets", "training_attack"]
 
 
 def objective_datasets(settings: TrainSettings, base: Path) -> dict[str, Dataset]:
@@ -61,7 +61,7 @@ def _domain(entry: DatasetSettings, settings: TrainSettings, base: Path) -> Doma
     if not reader.local:
         return reader.read(entry.path, {Role.TRAIN: entry.split})
     try:
-        root = (base / settings.data).resolve()
+        root = located(base, settings.data)
         folder = (root / entry.path).resolve()
     except (OSError, ValueError, RuntimeError) as error:  # a null byte, a name too long, a loop of links
         raise ConfigError(f"path {entry.path!r} names no folder ({error})") from error
@@ -118,13 +118,18 @@ def _pairs(domain: Domain, negatives: int) -> Dataset:
     return mine_hard_negatives("bm25", domain, negatives=negatives)
 
 
+def located(base: Path, path: str) -> Path:
+    """Return a path of a configuration: ``~`` is home, and what is relative is so to the configuration's folder."""
+    return (base / Path(path).expanduser()).resolve()
+
+
 def evaluation_collection(settings: TrainSettings, base: Path) -> Collection | None:
     """Return what the finished model is judged on, or None."""
     if settings.evaluation is None:
         return None
     if settings.data is None:
         return embedded_collection()
-    return read_collection(base / settings.data, base / settings.evaluation.domains)
+    return read_collection(located(base, settings.data), located(base, settings.evaluation.domains))
 
 
 def check_roles(settings: TrainSettings, datasets: Mapping[str, Dataset], collection: Collection) -> None:

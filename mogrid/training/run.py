@@ -21,7 +21,7 @@ from mogrid.checkpoints import KEPT, latest_checkpoint
 from mogrid.errors import ConfigError, DataError
 from mogrid.runs import versions
 from mogrid.state import naming_a_full_disk, write_json
-from mogrid.training.datasets import check_roles, evaluation_collection, objective_datasets
+from mogrid.training.datasets import check_roles, evaluation_collection, located, objective_datasets
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["train_from_settings"]
 
+_MAX_LENGTH = 64  # tokens, from scratch
 _SETTINGS, _TRAINED, _RUN = "settings.json", "trained.json", "run.json"
 
 
@@ -58,7 +59,7 @@ def train_from_settings(settings: TrainSettings, base: Path, console: Console) -
     KeyboardInterrupt
         Ctrl-C or SIGTERM, after a checkpoint.
     """
-    out = (base / settings.output).resolve()
+    out = located(base, settings.output)
     with ExitStack() as stack:
         if _rank() == 0:
             out.mkdir(parents=True, exist_ok=True)
@@ -78,7 +79,7 @@ def train_from_settings(settings: TrainSettings, base: Path, console: Console) -
         sizes = ", ".join(f"{name} {len(rows):,} rows" for name, rows in datasets.items())
         console.print(f"objectives: {sizes}", highlight=False)
         if not (out / _TRAINED).is_file():
-            _train(settings, datasets, out, console)
+            _train(settings, datasets, base, out, console)
     if _rank() == 0:
         from mogrid.training.card import finish
 
@@ -139,12 +140,12 @@ def _difference(there: Any, given: Any, key: str = "") -> str | None:
 # -- training --------------------------------------------------------------------------------------------------------
 
 
-def _train(settings: TrainSettings, datasets: Mapping[str, Dataset], out: Path, console: Console) -> None:
+def _train(settings: TrainSettings, datasets: Mapping[str, Dataset], base: Path, out: Path, console: Console) -> None:
     from mogrid.experiment.training import TrainingWatch, go_on
     from mogrid.scaling import FlopLedger, non_embedding_parameters
 
     folder = out / "training"
-    model = _model(settings, datasets, out)
+    model = _model(settings, datasets, base)
     steps = _steps(settings, model, datasets, out, console)
     trainer = _trainer(settings, model, datasets, folder, steps)
     last = latest_checkpoint(folder)
@@ -191,16 +192,18 @@ def _train(settings: TrainSettings, datasets: Mapping[str, Dataset], out: Path, 
     shutil.rmtree(folder)
 
 
-def _model(settings: TrainSettings, datasets: Mapping[str, Dataset], out: Path) -> SentenceTransformer:
+def _model(settings: TrainSettings, datasets: Mapping[str, Dataset], base: Path) -> SentenceTransformer:
     """Return the retriever before training: from a folder or Hub id, or from scratch with a vocabulary of its own."""
     from mogrid.retriever import build_retriever, load_retriever, train_tokenizer
 
     encoder = settings.model
     if encoder.path is not None:
-        model = load_retriever(encoder.path, max_length=encoder.max_length, **encoder.style())
+        folder = located(base, encoder.path)
+        chosen = str(folder) if folder.is_dir() else encoder.path
+        model = load_retriever(chosen, max_length=encoder.max_length, **encoder.style())
     else:
         texts = (text for rows in datasets.values() for column in ("query", "document") for text in rows[column])
-        tokenizer = train_tokenizer(texts, encoder.vocabulary, encoder.max_length)
+        tokenizer = train_tokenizer(texts, encoder.vocabulary, encoder.max_length or _MAX_LENGTH)
         model = build_retriever(encoder.size, tokenizer, dropout=encoder.dropout, seed=settings.seed, **encoder.style())
     return model
 
@@ -225,7 +228,7 @@ def _trainer(
 
     trainer = QuietTrainer(
         model=model,
-        args=_arguments(settings, folder, steps),
+        args=_arguments(settings, model, folder, steps),
         train_dataset=datasets,
         loss=_losses(settings, model),
         solver=settings.solver,
@@ -234,13 +237,26 @@ def _trainer(
     return trainer
 
 
-def _arguments(settings: TrainSettings, folder: Path, steps: int) -> ParetoTrainingArguments:
+def _prompts(settings: TrainSettings, model: SentenceTransformer) -> dict[str, str] | None:
+    """Return by column what the model wants in front of a text, as it will have it when it is used."""
+    from mogrid.evaluation.encode import prompt_of
+
+    count = max(objective.negatives for objective in settings.objectives.values())
+    documents = ["document", *(f"negative_{n + 1}" for n in range(count))]
+    found = dict.fromkeys(("query", "perturbed"), prompt_of(model, "query"))
+    found |= dict.fromkeys(documents, prompt_of(model, "document"))
+    return {column: prompt for column, prompt in found.items() if prompt} or None
+
+
+def _arguments(
+    settings: TrainSettings, model: SentenceTransformer, folder: Path, steps: int
+) -> ParetoTrainingArguments:
     import torch
 
     from mogrid.retriever import ROUTES
     from mogrid.trainer import ParetoTrainingArguments
 
-    training, prompt = settings.training, settings.model.query_prompt
+    training = settings.training
     try:
         return ParetoTrainingArguments(
             output_dir=str(folder),
@@ -265,7 +281,7 @@ def _arguments(settings: TrainSettings, folder: Path, steps: int) -> ParetoTrain
             report_to=training.report_to or "none",
             disable_tqdm=True,
             router_mapping=ROUTES if settings.model.towers == 2 else {},
-            prompts={"query": prompt, "perturbed": prompt} if prompt else None,
+            prompts=_prompts(settings, model),
             dataloader_pin_memory=False,
         )
     except (ImportError, ValueError) as error:

@@ -11,17 +11,42 @@ from pydantic import Field, field_validator, model_validator
 
 from mogrid.config import Strict, YamlFile, override, read_yaml
 from mogrid.errors import ConfigError, MogridError, nearest
-from mogrid.experiment.settings import EncoderSettings
+from mogrid.retriever import Style, parse_size
 from mogrid.solvers.errors import SolverError
 
 __all__ = [
     "DatasetSettings",
     "EvaluateSettings",
+    "ModelSettings",
     "ObjectiveSettings",
     "OptimiserSettings",
     "TrainSettings",
     "read_settings",
 ]
+
+
+class ModelSettings(Strict):
+    """The retriever: `path`, a folder or Hub id, goes on from there; left out, a BERT of `size` from scratch."""
+
+    path: str | None = None
+    size: str = Field(default="1x64", description="LAYERSxWIDTH, from scratch")
+    vocabulary: int = Field(default=8192, ge=64, description="word pieces, learned from the training text")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="from scratch")
+    towers: Literal[1, 2] = 1
+    pooling: Literal["cls", "mean"] = Field(default="mean", description="of a bare encoder, or from scratch")
+    normalise: bool = Field(default=False, description="unit embeddings: cosine scores")
+    max_length: int | None = Field(default=None, ge=4, le=8192, description="tokens; the model's own, 64 from scratch")
+    query_prompt: str = Field(default="", description="instruction in front of every query; the model's own when empty")
+
+    @field_validator("size")
+    @classmethod
+    def _known_size(cls, size: str) -> str:
+        parse_size(size)
+        return size
+
+    def style(self) -> Style:
+        """Return how the encoder becomes a retriever."""
+        return Style(towers=self.towers, pooling=self.pooling, normalise=self.normalise, query_prompt=self.query_prompt)
 
 
 class DatasetSettings(Strict):
@@ -164,7 +189,7 @@ class TrainSettings(Strict):
     output: str = Field(min_length=1, description="folder of the run")
     data: str | None = Field(default=None, description="folder of data sets; the embedded collection when empty")
     seed: int = Field(default=0, ge=0)
-    model: EncoderSettings = EncoderSettings(towers=1)
+    model: ModelSettings = ModelSettings()
     objectives: dict[str, ObjectiveSettings] = Field(min_length=1)
     solver: str | dict[str, Any] = "fixed"
     training: OptimiserSettings

@@ -111,6 +111,36 @@ def test_any_sentence_transformer_goes_on_from_its_weights(trained, tmp_path) ->
     assert SentenceTransformer(str(tmp_path / "out" / "model"), device="cpu").encode("x").shape == (32,)
 
 
+def test_a_models_own_prompts_and_length_are_trained_with(trained, tmp_path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    from mogrid.training import read_settings
+    from mogrid.training.run import _model, _prompts
+
+    model = SentenceTransformer(str(trained / "model"), device="cpu")
+    model.prompts = {"query": "ask: ", "document": "tell: "}
+    model.save_pretrained(str(tmp_path / "prompted"), create_model_card=False)
+    path = write_run(tmp_path, model={"path": "prompted"})
+    settings_of = read_settings(path)
+    loaded = _model(settings_of, {}, tmp_path)
+    assert loaded.max_seq_length == 16
+    prompts = {"query": "ask: ", "perturbed": "ask: ", "document": "tell: "}
+    assert _prompts(settings_of, loaded) == prompts
+    given = read_settings(path, ["model.query_prompt='find: '", "model.max_length=8"])
+    loaded = _model(given, {}, tmp_path)
+    assert (loaded.max_seq_length, loaded.prompts["query"]) == (8, "find: ")
+
+
+def test_paths_are_relative_to_the_file_or_to_home(tmp_path, monkeypatch) -> None:
+    from mogrid.training.datasets import located
+
+    monkeypatch.setenv("HOME", "/home/me")
+    assert located(tmp_path, "data") == tmp_path / "data"
+    assert located(tmp_path, "../data") == tmp_path.parent / "data"
+    assert located(tmp_path, "~/beir") == Path("/home/me/beir")
+    assert located(tmp_path, "/beir") == Path("/beir")
+
+
 @pytest.mark.slow
 def test_sigterm_leaves_a_checkpoint_and_the_same_bits_at_the_end(tmp_path) -> None:
     training = {"steps": 400, "batch_size": 4, "learning_rate": 1.0e-2, "checkpoints": 2}
