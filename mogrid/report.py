@@ -159,9 +159,9 @@ dd { margin: 0; overflow-wrap: anywhere; }
 {% if report.provenance %}<h2>Provenance</h2>
 <dl>{% for key, value in report.provenance.items() %}<dt>{{ key }}</dt><dd>{{ value }}</dd>
 {% endfor %}</dl>{% endif %}
-<div id="says" role="status" hidden></div>
+{% if script %}<div id="says" role="status" hidden></div>
 <script>{{ script }}</script>
-</body>
+{% endif %}</body>
 </html>
 """
 
@@ -201,7 +201,7 @@ def write_report(path: Path, report: Report) -> None:
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(_PAGE)
     seen: set[str] = set()
     write_text(path, template.render(report=report, parts=[_view(p, report, seen) for p in report.parts],
-                                     script=Markup(_SCRIPT)))  # fmt: skip
+                                     script=Markup(_SCRIPT) if any(isinstance(p, Chart) for p in report.parts) else ""))  # fmt: skip
 
 
 def _view(part: Table | Figure | Chart | Note, report: Report, seen: set[str]) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def test_paths_are_relative_to_the_file_or_to_home(tmp_path, monkeypatch) -> Non
 
 @pytest.mark.slow
 def test_sigterm_leaves_a_checkpoint_and_the_same_bits_at_the_end(tmp_path) -> None:
-    training = {"steps": 400, "batch_size": 4, "learning_rate": 1.0e-2, "checkpoints": 2}
+    training = {"steps": 200, "batch_size": 4, "learning_rate": 1.0e-2, "checkpoints": 2}
     path = write_run(tmp_path, training=training)
     command = [sys.executable, "-m", "mogrid.cli", "train", str(path)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "HF_HUB_OFFLINE": "1"}, text=True)
@@ -159,25 +159,25 @@ def test_sigterm_leaves_a_checkpoint_and_the_same_bits_at_the_end(tmp_path) -> N
     assert "the same command continues" in said
     last = latest_checkpoint(tmp_path / "out" / "training")
     assert last is not None
-    assert 20 < int(last[0].name.rpartition("-")[2]) < 400
+    assert 20 < int(last[0].name.rpartition("-")[2]) < 200
     assert main(["train", str(path)]) == 0
     assert main(["train", str(path), "--set", "output=whole"]) == 0
     weights = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("out", "whole")]
     assert weights[0] == weights[1]
-    assert len((tmp_path / "out" / "steps.jsonl").read_text().splitlines()) == 400
+    assert len((tmp_path / "out" / "steps.jsonl").read_text().splitlines()) == 200
 
 
 @pytest.mark.slow
 def test_killed_trainings_end_with_the_same_bits(tmp_path) -> None:
-    """Twelve of the fifty kills that CI makes (``make kills``)."""
-    command = [sys.executable, "-m", "tests.training.kills", str(tmp_path), "12"]
+    """Eight of the fifty kills that CI makes (``make kills``)."""
+    command = [sys.executable, "-m", "tests.training.kills", str(tmp_path), "8"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
     assert done.stdout, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["failures"] == []
     assert done.returncode == 0
-    assert found["kills"] >= 9  # a few may come when all is done
+    assert found["kills"] >= 6  # a few may come when all is done
 
 
 def test_a_checkpoint_that_lost_a_part_is_not_used(tmp_path) -> None:
