@@ -200,8 +200,9 @@ def write_report(path: Path, report: Report) -> None:
 
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(_PAGE)
     seen: set[str] = set()
-    write_text(path, template.render(report=report, parts=[_view(p, report, seen) for p in report.parts],
-                                     script=Markup(_SCRIPT) if any(isinstance(p, Chart) for p in report.parts) else ""))  # fmt: skip
+    parts = [_view(part, report, seen) for part in report.parts]
+    script = Markup(_SCRIPT) if any(isinstance(part, Chart) for part in report.parts) else ""
+    write_text(path, template.render(report=report, parts=parts, script=script))
 
 
 def _view(part: Table | Figure | Chart | Note, report: Report, seen: set[str]) -> dict[str, Any]:
