@@ -178,6 +178,9 @@ def _train(settings: TrainSettings, datasets: Mapping[str, Dataset], base: Path,
     save_model(model, out / "model")
     shutil.copyfile(folder / "steps.jsonl", out / "steps.jsonl.partial")
     (out / "steps.jsonl.partial").replace(out / "steps.jsonl")
+    if (folder / "runs").is_dir():  # what a tracker wrote
+        shutil.rmtree(out / "runs", ignore_errors=True)
+        (folder / "runs").replace(out / "runs")
     write_json(
         out / _TRAINED,
         {

@@ -131,6 +131,17 @@ def test_a_models_own_prompts_and_length_are_trained_with(trained, tmp_path) -> 
     assert (loaded.max_seq_length, loaded.prompts["query"]) == (8, "find: ")
 
 
+def test_what_a_tracker_writes_is_kept(tmp_path) -> None:
+    pytest.importorskip("tensorboard")
+    path = write_run(tmp_path, training={"steps": 6, "batch_size": 4, "report_to": ["tensorboard"]})
+    assert main(["train", str(path)]) == 0
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (events,) = (tmp_path / "out" / "runs").rglob("events*")
+    found = EventAccumulator(str(events)).Reload().Tags()["scalars"]
+    assert {"train/loss", "train/loss/ood", "train/weight/typos"} <= set(found)
+
+
 def test_paths_are_relative_to_the_file_or_to_home(tmp_path, monkeypatch) -> None:
     from mogrid.training.datasets import located
 
