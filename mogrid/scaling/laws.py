@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,8 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mogrid.errors import ConfigError, DataError, nearest
-from mogrid.scaling.fitting import SAME, Fitted, HeldOut, bootstrap, fit_form, hold_out
+from mogrid.scaling.fitting import Fitted, HeldOut, bootstrap, fit_form, hold_out
 from mogrid.scaling.forms import FORMS, Design, ScalingForm
+from mogrid.scaling.requirements import applicable_forms, check_enough
 from mogrid.scaling.runs import ScalingRuns
 
 __all__ = ["IDENTIFIED", "Exponent", "ExtrapolationWarning", "LawFit", "Laws", "fit_laws"]
@@ -25,7 +25,6 @@ IDENTIFIED = 0.2
 """An exponent whose 90 % interval is wider is not identified."""
 REACH = 10.0
 """How far beyond the sweep, as a factor, predictions are made without a warning."""
-_LEVELS = 3
 
 
 class ExtrapolationWarning(UserWarning):
@@ -283,12 +282,12 @@ def fit_laws(runs: ScalingRuns, *, form: str | None = None, draws: int = 1000, s
             own = (active == key).all(axis=1)
             try:
                 rest, part = joint.only(~_among(joint, runs, own)), runs.only(own)
-                _check_enough(rest, _applicable(rest)[0])
-                apart[key] = _fit(part, _applicable(part), draws, rng)
+                check_enough(rest, applicable_forms(rest)[0])
+                apart[key] = _fit(part, applicable_forms(part), draws, rng)
                 joint = rest
             except DataError:
                 continue  # too few for a law of their own, or too few without them: they stay among the others
-    laws = _fit(joint, _applicable(joint), draws, rng)
+    laws = _fit(joint, applicable_forms(joint), draws, rng)
     return Laws(runs, laws.fits, joint, apart)
 
 
@@ -300,7 +299,7 @@ def _among(some: ScalingRuns, runs: ScalingRuns, mask: NDArray[np.bool_]) -> NDA
 
 def _fit(runs: ScalingRuns, candidates: list[ScalingForm], draws: int, rng: np.random.Generator) -> Laws:
     for candidate in candidates:
-        _check_enough(runs, candidate)
+        check_enough(runs, candidate)
     log_n = np.log(runs.sizes / _centre(runs.sizes))
     log_d = np.log(runs.pairs / _centre(runs.pairs))
     cells = runs.cells
@@ -323,80 +322,3 @@ def _fit(runs: ScalingRuns, candidates: list[ScalingForm], draws: int, rng: np.r
 
 def _centre(values: Floats) -> float:
     return float(np.exp(np.log(values).mean()))
-
-
-def _levels(runs: ScalingRuns) -> dict[str, int]:
-    """Return how many distinct N, D and weightings there are; D within one weighting, since weights may move it too."""
-    weightings, group = np.unique(runs.weights.round(6), axis=0, return_inverse=True)
-    logs = (np.sort(np.log(runs.pairs[group.ravel() == g])) for g in range(len(weightings)))
-    return {
-        "N": len(np.unique(runs.sizes)),
-        "D": max(1 + int((np.diff(row) > SAME).sum()) for row in logs),
-        "weights": len(weightings),
-    }
-
-
-def _applicable(runs: ScalingRuns) -> list[ScalingForm]:
-    varies = tuple(name for name, count in _levels(runs).items() if count > 1)
-    found = [form for form in FORMS.values() if form.over == varies]
-    if not found:
-        levels = _levels(runs)
-        if not varies:
-            raise DataError(f"{len(runs)} runs of one model size, one data size and one weighting: nothing varies")
-        raise DataError(
-            f"no law for {levels['N']} model sizes, {levels['D']} data sizes and {levels['weights']} weightings: laws "
-            f"in weight space need {_LEVELS} of both sizes; for one size fit mogrid.frontier.fit_surrogate"
-        )
-    return found
-
-
-def _check_enough(runs: ScalingRuns, form: ScalingForm) -> None:
-    levels = _levels(runs)
-    count = len(runs.objectives)
-    words = {"N": "model sizes", "D": "data sizes", "weights": "weightings"}
-    for name, word in words.items():
-        if name not in form.over and levels[name] > 1:
-            raise DataError(
-                f"law {form.name!r} is over {', '.join(form.over)}, but the runs have {levels[name]} {word}: "
-                "choose runs with ScalingRuns.only"
-            )
-        needed = count + 3 if name == "weights" else _LEVELS
-        if name in form.over and levels[name] < needed:
-            only = "one" if levels[name] == 1 else str(levels[name])
-            raise DataError(
-                f"law {form.name!r} needs {needed} distinct {word}, got {only}: add {needed - levels[name]} more"
-            )
-    if "weights" in form.over:
-        spread = runs.weights - runs.weights.mean(axis=0)
-        if np.linalg.matrix_rank(spread, tol=1e-6) < count - 1:
-            raise DataError("the weightings lie on a line or plane: vary the weight of every objective independently")
-    parameters = len(form.parameters(count))
-    distinct = len(np.unique(runs.cells))
-    if distinct <= parameters:
-        raise DataError(
-            f"law {form.name!r} has {parameters} parameters and needs {parameters + 1} distinct cells, got {distinct} "
-            f"from {len(runs)} runs (seeds of one cell count once){_missing(runs, form)}"
-        )
-
-
-def _missing(runs: ScalingRuns, form: ScalingForm) -> str:
-    """Name cells of the sweep's own grid without a run."""
-    axes: list[list[Any]] = [
-        sorted(set(runs.sizes.tolist())) if "N" in form.over else [None],
-        sorted(set(runs.pairs.tolist())) if "D" in form.over else [None],
-        sorted({tuple(w) for w in runs.weights.round(6).tolist()}) if "weights" in form.over else [None],
-    ]
-    rows = zip(runs.sizes.tolist(), runs.pairs.tolist(), map(tuple, runs.weights.round(6).tolist()), strict=True)
-    there = {tuple(v if axis != [None] else None for v, axis in zip(row, axes, strict=True)) for row in rows}
-    absent = [cell for cell in itertools.product(*axes) if cell not in there]
-    if not absent:
-        return "; the grid is full: add sizes"
-    shown = "; ".join(
-        ", ".join(
-            f"{name}={value:g}" if isinstance(value, float) else f"weights {value}"
-            for name, value in zip(("N", "D", "weights"), cell, strict=True)
-            if value is not None
-        )
-        for cell in absent[:3]
-    )
-    return f"; {len(absent)} cells of the grid have no run: {shown}{' ...' if len(absent) > 3 else ''}"
