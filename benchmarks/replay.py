@@ -152,6 +152,8 @@ def _proposals(runs: ScalingRuns, target: _Target) -> Iterator[Rows]:
             return
         able = Candidates(runs.sizes[left], runs.pairs[left], runs.weights[left], runs.flops[left])
         proposal = propose_runs(laws, able, float(runs.flops.sum()), targets=aims, most=1)
+        if not proposal.rows:
+            return  # what is left teaches nothing of the target
         have = np.r_[have, left[list(proposal.rows[:_AT_ONCE])]]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing as mp
 import os
 import queue
@@ -185,6 +186,7 @@ def _worker(work: Any, tasks: Any, events: Any, halt: Any, threads: int) -> None
     from mogrid.experiment.training import Interrupted
 
     torch.set_num_threads(threads)
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)  # the terminal is the bar's
     while (task := tasks.get()) is not None:
         index, cell = task
         if halt.value:

@@ -112,14 +112,14 @@ def propose_runs(
         )
     state = [_Objective(laws, k, candidates, targets) for k in range(len(laws.objectives))]
     before = {name: one.spread for name, one in zip(laws.objectives, state, strict=True)}
-    start = np.array([one.variance for one in state])
+    start = np.array([one.variance for one in state])  # 0 where no candidate speaks of a target
     left, taken = budget, np.zeros(len(candidates.flops), dtype=int)
     rows: list[int] = []
     while True:
         able = (candidates.flops <= left) & (taken < most)
         if not able.any():
             break
-        gains = sum(s * one.gains() / v for s, one, v in zip(share, state, start, strict=True))
+        gains = sum(s * one.gains() / v for s, one, v in zip(share, state, start, strict=True) if v > 0)
         rate = np.where(able, np.asarray(gains) / candidates.flops, -np.inf)
         best = int(rate.argmax())
         if not rate[best] > 0:

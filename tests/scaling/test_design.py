@@ -7,7 +7,7 @@ import pytest
 
 from mogrid.errors import ConfigError, DataError
 from mogrid.scaling import Candidates, fit_laws, propose_runs
-from tests.scaling.known import added_law, additive_law, grid_of, sweep
+from tests.scaling.known import MIXES, PAIRS, SIZES, added_law, additive_law, grid_of, sweep
 
 
 def candidates(runs) -> Candidates:
@@ -94,3 +94,19 @@ def test_by_replay_half_the_runs_are_enough() -> None:
     rng = np.random.default_rng(0)
     random = [error([*start, *rng.choice(rest, 12, replace=False)]) for _ in range(5)]
     assert ours <= float(np.median(random))
+
+
+def test_candidates_that_teach_nothing_of_the_targets_are_not_proposed() -> None:
+    """Trainings for one objective alone say nothing of mixes, which follow another law."""
+    weights = np.vstack([MIXES, np.eye(3)])
+    runs = sweep(added_law, sizes=SIZES[:3], pairs=PAIRS[1:], weights=weights, rng=np.random.default_rng(0))
+    laws = fit_laws(runs, draws=2)
+    assert laws.apart
+    alone = (runs.weights == 0).any(axis=1)
+    mixes, others = candidates(runs.only(~alone)), candidates(runs.only(alone))
+    budget = float(runs.flops.max())
+    assert propose_runs(laws, others, budget, targets=mixes).rows == ()
+    assert propose_runs(laws, mixes, budget, targets=mixes).rows
+    both = propose_runs(laws, candidates(runs), budget, targets=mixes)
+    assert both.rows
+    assert not alone[list(both.rows)].any()
