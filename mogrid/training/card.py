@@ -123,7 +123,7 @@ def write_card(
         "",
         f"# {_cell(Path(settings.output).name)}",
         "",
-        f"A dense retriever trained with [mogrid](https://pypi.org/project/mogrid/) for {len(settings.objectives)} "
+        f"A dense retriever trained with mogrid for {len(settings.objectives)} "
         f"objective(s) at once, weighted by `{solver}`, from {_cell(base)}: {trained['parameters']:,} non-embedding "
         f"parameters, {trained['steps']:,} steps, {trained['flops']['total']:.3g} training FLOPs.",
         "",
