@@ -110,12 +110,13 @@ def _attack(cells: Sequence[Any], collection: Any, store: Path) -> None:
     """Judge every trained model under attacks beyond those that a run measures itself."""
     from sentence_transformers import SentenceTransformer
 
-    from mogrid.attacks import HotFlip, Misspellings, QueryStuffing, attack_success
+    from mogrid.attacks import HotFlip, Misspellings, QueryStuffing
     from mogrid.data import Role
-    from mogrid.evaluation import encode_split, evaluate_domain
+    from mogrid.evaluation import attack_success, evaluate_domain
     from mogrid.experiment.sample import sample_domain
+    from mogrid.files import write_json
+    from mogrid.retrieval import encode_split
     from mogrid.runs import RunStore
-    from mogrid.state import write_json
 
     domain = sample_domain(collection.source, None, 3000)
     attacks = {"query stuffing": QueryStuffing(), "HotFlip, 1 word": HotFlip(1), "HotFlip, 5 words": HotFlip(5)}
@@ -146,8 +147,8 @@ def _show(store: Path) -> None:
 
     from mogrid.errors import DataError
     from mogrid.evaluation import compare, holm
+    from mogrid.files import write_json
     from mogrid.runs import RunStore
-    from mogrid.state import write_json
 
     values: dict[str, dict[str, dict[str, list[float]]]] = {}  # strategy → measure → query → one value a seed
     success: dict[str, dict[str, list[int]]] = {}

@@ -46,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     torch.set_num_threads(1)
     from mogrid.experiment.cells import DataSource
+    from mogrid.files import write_json
     from mogrid.runs import versions
-    from mogrid.state import write_json
 
     collection = DataSource().load()
     victim, other = (_trained(collection, seed) for seed in (0, 1))
@@ -87,10 +87,11 @@ def _trained(collection: Any, seed: int) -> SentenceTransformer:
 def _speed(model: SentenceTransformer, source: Domain, documents: int, rounds: int) -> dict[str, Any]:
     import numpy as np
 
-    from mogrid.attacks import EmbeddingNeighbourFlips, Target, attack_success
+    from mogrid.attacks import EmbeddingNeighbourFlips, Target
     from mogrid.attacks.flips import Words, climb
     from mogrid.data import Role
-    from mogrid.evaluation import encode
+    from mogrid.evaluation import attack_success
+    from mogrid.retrieval import encode
 
     found = attack_success(model, source, Role.TEST, EmbeddingNeighbourFlips(), targets=documents)
     texts = [source.corpus[outcome.document] for outcome in found.outcomes]
@@ -155,16 +156,10 @@ def _plain_loop(model: SentenceTransformer, attack: Any, texts: Sequence[str], a
 def _attacks(
     model: SentenceTransformer, other: SentenceTransformer, source: Domain, targets: int
 ) -> list[dict[str, Any]]:
-    from mogrid.attacks import (
-        CorpusPoisoning,
-        EmbeddingNeighbourFlips,
-        HotFlip,
-        QueryStuffing,
-        attack_success,
-        poisoning_success,
-    )
+    from mogrid.attacks import CorpusPoisoning, EmbeddingNeighbourFlips, HotFlip, QueryStuffing, poisoning_success
     from mogrid.data import Role
-    from mogrid.evaluation import encode_split
+    from mogrid.evaluation import attack_success
+    from mogrid.retrieval import encode_split
 
     encoded = encode_split(model, source, Role.TEST)
     rows = []

@@ -60,8 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         memory.append(json.loads(done.stdout.splitlines()[-1]))
         row = memory[-1]
         print(f"{variant:45s} batch {batch:4d}   peak {row['peak_mb']:5d} MB   before {row['before_mb']:4d} MB")
+    from mogrid.files import write_json
     from mogrid.runs import versions
-    from mogrid.state import write_json
 
     setting = {
         "encoder": Path(arguments.encoder).parent.name if Path(arguments.encoder).is_dir() else arguments.encoder,
@@ -125,9 +125,9 @@ def _step(name: str, arguments: argparse.Namespace, batch: int) -> Callable[[int
     from sentence_transformers.util import dot_score
     from torch import Tensor
 
-    from mogrid.cached import CachedEngine, masked_info_nce
-    from mogrid.gradients import GradientEngine
-    from mogrid.retriever import load_retriever
+    from mogrid.gradients import CachedEngine, GradientEngine
+    from mogrid.objectives import masked_info_nce
+    from mogrid.retrieval.models import load_retriever
     from mogrid.solvers import MGDA, FixedWeights
 
     torch.set_num_threads(1)

@@ -18,8 +18,8 @@ from mogrid.experiment.plan import EQUAL
 from mogrid.experiment.settings import OBJECTIVES, ExperimentSettings
 from mogrid.experiment.summary import MEASURES, Row, Summary, front_of, hypervolumes, test_values
 from mogrid.frontier import Choice, Front, PredictedFront, Surrogate
-from mogrid.plots import COLOURS, Style, plot_front, plot_weights
 from mogrid.report import Figure, Report, Table, write_report
+from mogrid.report.figures import COLOURS, Style, plot_front, plot_weights
 from mogrid.runs import RunRecord, versions
 
 __all__ = ["Outcome", "show"]

@@ -21,9 +21,9 @@ from mogrid.experiment.plan import EQUAL, Plan
 from mogrid.experiment.pool import Pool
 from mogrid.experiment.settings import OBJECTIVES, ExperimentSettings
 from mogrid.experiment.summary import front_of, select_values, summarise
+from mogrid.files import write_json
 from mogrid.frontier import choose, fit_surrogate, knee, search_front
 from mogrid.runs import RunRecord, RunStore
-from mogrid.state import write_json
 
 __all__ = ["run"]
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.encode [--model FOLDER]
 
-Encoding: `mogrid.evaluation.encode`, sentence-transformers' `encode` and a hand-written loop that sorts by length, in
-turn on the same texts. Search: `mogrid.evaluation.search` and faiss's IndexFlatIP as shipped, in turn on the same
+Encoding: `mogrid.retrieval.encode`, sentence-transformers' `encode` and a hand-written loop that sorts by length, in
+turn on the same texts. Search: `mogrid.retrieval.search` and faiss's IndexFlatIP as shipped, in turn on the same
 vectors; the results must equal brute force.
 """
 
@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     from mogrid.data import embedded_collection
+    from mogrid.files import write_json
     from mogrid.runs import versions
-    from mogrid.state import write_json
 
     torch.set_num_threads(arguments.threads)
     domain = embedded_collection().source
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _model(path: str | None) -> Any:
     from mogrid.data import embedded_collection, training_pairs
-    from mogrid.retriever import build_retriever, load_retriever, train_tokenizer
+    from mogrid.retrieval.models import build_retriever, load_retriever, train_tokenizer
 
     if path is not None:
         return load_retriever(path, towers=1, pooling="mean", max_length=128)
@@ -85,7 +85,7 @@ def _model(path: str | None) -> Any:
 
 
 def _encode_and_search(model: Any, corpus: Sequence[str], queries: Sequence[str]) -> dict[str, float]:
-    from mogrid.evaluation import encode, search
+    from mogrid.retrieval import encode, search
 
     started = time.perf_counter()
     documents = encode(model, corpus, "document")
@@ -94,7 +94,7 @@ def _encode_and_search(model: Any, corpus: Sequence[str], queries: Sequence[str]
 
 
 def _peers(model: Any, texts: Sequence[str], rounds: int) -> dict[str, dict[str, float]]:
-    from mogrid.evaluation import encode
+    from mogrid.retrieval import encode
 
     def shipped() -> Any:
         return model.encode(list(texts), batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True)
@@ -135,7 +135,7 @@ def _search_peers(rounds: int, size: int = 100_000, width: int = 384, count: int
     """Search as evaluation does, a few hundred queries at once: there faiss as shipped keeps to plain loops."""
     import faiss
 
-    from mogrid.evaluation import search
+    from mogrid.retrieval import search
 
     rng = np.random.default_rng(0)
     documents = rng.standard_normal((size, width), dtype=np.float32)

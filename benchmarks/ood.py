@@ -106,8 +106,8 @@ def _show(store: Path) -> None:
     """Print means over seeds and unseen domains, and tests against balanced ERM; write them beside the runs."""
     from mogrid.errors import DataError
     from mogrid.experiment.summary import summarise
+    from mogrid.files import write_json
     from mogrid.runs import RunStore
-    from mogrid.state import write_json
 
     records = list(RunStore(store))
     if not any(record.strategy == BASE for record in records):

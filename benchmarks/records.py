@@ -29,7 +29,7 @@ def main() -> int:
     from mogrid.experiment.cells import new_model
     from mogrid.experiment.settings import ExperimentSettings
     from mogrid.experiment.training import TrainingWatch, train, training_datasets
-    from mogrid.mixin import MultiObjectiveMixin
+    from mogrid.trainer.mixin import MultiObjectiveMixin
 
     weights = [{"effectiveness": w, "ood": 0.9 - w, "adversarial": 0.1} for w in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)]
     settings = ExperimentSettings.model_validate(

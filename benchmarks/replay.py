@@ -188,8 +188,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     from dataclasses import asdict
 
-    from mogrid.plots import plot_replay
-    from mogrid.state import write_json
+    from mogrid.files import write_json
+    from mogrid.report.figures import plot_replay
 
     try:
         points = replay(ScalingRuns.load(arguments.store / "entropy.jsonl"))

@@ -13,9 +13,9 @@ from rich.table import Table
 
 from benchmarks.scaling_claims import Finding, Scale, Sweep, chosen_weights, claims, efficient, read_sweep, scale_values
 from mogrid.experiment.settings import OBJECTIVES
-from mogrid.plots import Trace, plot_attainment, plot_joint, plot_laws, plot_weights_over_scale
+from mogrid.files import write_json
+from mogrid.report.figures import Trace, plot_attainment, plot_joint, plot_laws, plot_weights_over_scale
 from mogrid.runs import RunStore
-from mogrid.state import write_json
 
 __all__ = ["show"]
 

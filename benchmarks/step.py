@@ -50,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from benchmarks.step_figure import draw
     from benchmarks.step_grid import measure_grid
     from benchmarks.step_parts import plain_loop, trainer_steps, weight_errors
+    from mogrid.files import write_json
     from mogrid.runs import versions
-    from mogrid.state import write_json
 
     shape = arguments.size, arguments.batch_size
     with tempfile.TemporaryDirectory(prefix="mogrid-") as scratch:

@@ -15,7 +15,7 @@ from mogrid.experiment.settings import ExperimentSettings
 from mogrid.experiment.training import build_losses, training_datasets
 from mogrid.gradients import GradientEngine, Sketch, backward, last_layers, make_engine
 from mogrid.gradients.probes import LastLayers
-from mogrid.retriever import ROUTES
+from mogrid.retrieval.models import ROUTES
 from mogrid.solvers import MGDA, FixedWeights, Solver, StepStatistics
 from mogrid.trainer import ParetoTrainer, ParetoTrainingArguments
 

@@ -18,7 +18,7 @@ from transformers.utils import logging
 
 from mogrid import ParetoTrainer, ParetoTrainingArguments
 from mogrid.objectives import InfoNCE
-from mogrid.retriever import build_retriever, train_tokenizer
+from mogrid.retrieval.models import build_retriever, train_tokenizer
 
 logging.set_verbosity_error()
 logging.disable_progress_bar()

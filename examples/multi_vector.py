@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers.utils import logging
 
 from mogrid import MGDA, backward
-from mogrid.retriever import build_retriever, train_tokenizer
+from mogrid.retrieval.models import build_retriever, train_tokenizer
 
 logging.disable_progress_bar()
 torch.manual_seed(0)

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from mogrid.experiment.cells import DataSource
 from mogrid.experiment.sweep import SweepSettings, run_sweep
-from mogrid.state import write_json, write_text
+from mogrid.files import write_json, write_text
 
 DOMAINS = {"home": ("train", "dev", "test"), "garden": ("train",), "office": ("dev",), "harbour": ("test",)}
 WEIGHTS = [{"effectiveness": w, "ood": round(0.9 - w, 1), "adversarial": 0.1} for w in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)]

@@ -6,11 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mogrid.cached import CachedEngine
-    from mogrid.gradients import GradientEngine, StepReport, backward
-    from mogrid.mixin import MultiObjectiveMixin
+    from mogrid.gradients import CachedEngine, GradientEngine, StepReport, backward
     from mogrid.solvers import MGDA, FixedWeights, ParetoTarget, Solver, StepStatistics
-    from mogrid.trainer import ParetoTrainer, ParetoTrainingArguments
+    from mogrid.trainer import MultiObjectiveMixin, ParetoTrainer, ParetoTrainingArguments
 
 __version__ = "0.1.0"
 
@@ -19,13 +17,13 @@ _HOME = {
     "GradientEngine": "mogrid.gradients",
     "StepReport": "mogrid.gradients",
     "backward": "mogrid.gradients",
-    "CachedEngine": "mogrid.cached",
+    "CachedEngine": "mogrid.gradients",
     "FixedWeights": "mogrid.solvers",
     "MGDA": "mogrid.solvers",
     "ParetoTarget": "mogrid.solvers",
     "Solver": "mogrid.solvers",
     "StepStatistics": "mogrid.solvers",
-    "MultiObjectiveMixin": "mogrid.mixin",
+    "MultiObjectiveMixin": "mogrid.trainer",
     "ParetoTrainer": "mogrid.trainer",
     "ParetoTrainingArguments": "mogrid.trainer",
 }

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from mogrid.state import write_json
+from mogrid.files import write_json
 
 __all__ = ["KEPT", "latest_checkpoint", "seal"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["ConfigError", "DataError", "MogridError", "RoleError", "nearest"]
+__all__ = ["ConfigError", "DataError", "EvaluationError", "MogridError", "RoleError", "nearest"]
 
 
 class MogridError(Exception):
@@ -22,6 +22,10 @@ class DataError(MogridError, ValueError):
 
 class RoleError(MogridError, ValueError):
     """A domain or an attack was put to a use that its role (train, select, test) forbids."""
+
+
+class EvaluationError(MogridError, ValueError):
+    """Embeddings, scores or judgements that no honest figure can be computed from."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

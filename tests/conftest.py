@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from mogrid.data.domain import Domain, Role, Split
+from mogrid.retrieval.models import build_retriever, train_tokenizer
+
 torch.set_num_threads(1)
 
 WORDS = [
@@ -63,13 +66,41 @@ def texts() -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="session")
 def tokenizer(texts):
-    from mogrid.retriever import train_tokenizer
-
     return train_tokenizer((text for pair in texts for text in pair), vocabulary=300, max_length=16)
 
 
 @pytest.fixture
 def model(tokenizer):
-    from mogrid.retriever import build_retriever
-
     return build_retriever("1x32", tokenizer, dropout=0.0, seed=0)
+
+
+@pytest.fixture
+def retriever(tokenizer):
+    """A function that makes a one-layer BERT in float64 with the given dropout."""
+
+    def build(dropout: float = 0.0):
+        return build_retriever("1x32", tokenizer, dropout=dropout, seed=0).double().train()
+
+    return build
+
+
+@pytest.fixture
+def columns(texts, retriever):
+    """Tokenised columns of 16 rows: queries, the same with a letter dropped, and documents."""
+    model = retriever()
+    chosen = texts[:16]
+    return {
+        "query": model.preprocess([q for q, _ in chosen]),
+        "typo": model.preprocess([q[1:] for q, _ in chosen]),
+        "document": model.preprocess([d if i % 3 else f"{d} {d}" for i, (_, d) in enumerate(chosen)]),
+    }
+
+
+@pytest.fixture
+def domain(texts) -> Domain:
+    corpus = {f"d{i}": document for i, (_, document) in enumerate(texts)}
+    splits = {}
+    for role, rows in ((Role.SELECT, range(30)), (Role.TEST, range(30, 96))):
+        queries = {f"q{i}": texts[i][0] for i in rows}
+        splits[role] = Split(role, queries, {f"q{i}": {f"d{i}": 1} for i in rows})
+    return Domain("words", corpus, splits)

@@ -3,7 +3,6 @@
 from mogrid.attacks.base import Attack
 from mogrid.attacks.flips import Target
 from mogrid.attacks.hotflip import HotFlip
-from mogrid.attacks.judge import AttackResult, attack_success
 from mogrid.attacks.misspellings import Misspellings
 from mogrid.attacks.neighbours import EmbeddingNeighbourFlips
 from mogrid.attacks.poisoning import CorpusPoisoning, PoisoningResult, poisoning_success
@@ -18,7 +17,6 @@ __all__ = [
     "TEST_TYPOS",
     "TRAIN_TYPOS",
     "Attack",
-    "AttackResult",
     "CorpusPoisoning",
     "EmbeddingNeighbourFlips",
     "HotFlip",
@@ -28,7 +26,6 @@ __all__ = [
     "Target",
     "Typos",
     "attack_from_config",
-    "attack_success",
     "perturbed_pairs",
     "poisoning_success",
     "register_attack",

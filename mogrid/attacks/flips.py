@@ -15,11 +15,10 @@ from torch import Tensor
 
 from mogrid.attacks.base import Attack
 from mogrid.data.domain import Role
-from mogrid.errors import ConfigError
-from mogrid.evaluation.encode import encode, input_module, prompt_of
-from mogrid.evaluation.errors import EvaluationError
-from mogrid.evaluation.search import search
-from mogrid.scaling.ledger import crafting
+from mogrid.errors import ConfigError, EvaluationError
+from mogrid.flops import crafting
+from mogrid.retrieval.encode import encode, input_module, prompt_of
+from mogrid.retrieval.search import search
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -16,9 +16,9 @@ from mogrid.attacks.hotflip import HotFlip
 from mogrid.attacks.ranks import ndcg_at, relevant_ranks
 from mogrid.data.domain import Domain, Role
 from mogrid.errors import ConfigError, DataError, RoleError
-from mogrid.evaluation.encode import encode
-from mogrid.evaluation.splits import EncodedSplit, encode_split, stream
-from mogrid.scaling.ledger import crafting
+from mogrid.flops import crafting
+from mogrid.retrieval.encode import encode
+from mogrid.retrieval.splits import EncodedSplit, encode_split, stream
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

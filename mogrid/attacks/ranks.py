@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mogrid.evaluation.splits import EncodedSplit
+from mogrid.retrieval.splits import EncodedSplit
 
 __all__ = ["ndcg_at", "relevant_ranks"]
 

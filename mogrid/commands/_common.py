@@ -46,7 +46,7 @@ def load_model(arguments: argparse.Namespace, name: str | None = None) -> Senten
     from sentence_transformers import SentenceTransformer
 
     from mogrid.errors import DataError
-    from mogrid.retriever import load_retriever
+    from mogrid.retrieval.models import load_retriever
 
     chosen = name or arguments.model
     folder = Path(chosen)

@@ -18,7 +18,8 @@ from mogrid.commands._common import add_data, add_model, load_collection, load_m
 from mogrid.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from mogrid.attacks import AttackResult, PoisoningResult
+    from mogrid.attacks import PoisoningResult
+    from mogrid.evaluation import AttackResult
 
 __all__ = ["add_arguments", "run"]
 
@@ -50,9 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
     quiet()
     from rich.console import Console
 
-    from mogrid.attacks import ATTACKS, CorpusPoisoning, attack_from_config, attack_success, poisoning_success
+    from mogrid.attacks import ATTACKS, CorpusPoisoning, attack_from_config, poisoning_success
     from mogrid.data import Role
-    from mogrid.state import write_json
+    from mogrid.evaluation import attack_success
+    from mogrid.files import write_json
 
     role = Role(arguments.role)
     if arguments.attack in ATTACKS and ATTACKS[arguments.attack][0] == "queries":
@@ -89,8 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _show(model: str, result: AttackResult | PoisoningResult) -> None:
-    from mogrid.attacks import AttackResult
-    from mogrid.evaluation import bootstrap_interval
+    from mogrid.evaluation import AttackResult, bootstrap_interval
 
     print(f"{result.attack} on {model}, {result.domain} ({result.role}), {result.knowledge}: {result.budget}")
     if isinstance(result, AttackResult):

@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     volume = bootstrap_hypervolume(front, ideal, nadir) if (ideal < nadir).all() else None
     choices = _choices(records, source, preference)
     if arguments.figure is not None:
-        from mogrid.plots import COLOURS, Style, plot_front
+        from mogrid.report.figures import COLOURS, Style, plot_front
 
         plot_front(
             arguments.figure, front, {name: Style(COLOURS[0], group="runs") for name in names},

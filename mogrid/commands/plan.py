@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     budget = None if arguments.experiments is not None else _budget(arguments, store)
     laws = fit_laws(read_runs(store), form=arguments.law, draws=arguments.draws)
     if arguments.figure is not None:
-        from mogrid.plots import plot_laws
+        from mogrid.report.figures import plot_laws
 
         plot_laws(arguments.figure, laws, title=f"Laws from {arguments.store}")
     if budget is None:

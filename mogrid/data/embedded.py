@@ -15,7 +15,7 @@ from mogrid.data.botocore_docs import botocore_domain
 from mogrid.data.docstrings import docstring_domain
 from mogrid.data.domain import Collection, Domain, Role, Split
 from mogrid.errors import DataError
-from mogrid.state import write_text
+from mogrid.files import write_text
 
 __all__ = ["embedded_collection"]
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mogrid.evaluation.encode import check_finite
-from mogrid.evaluation.errors import EvaluationError
+from mogrid.errors import EvaluationError
+from mogrid.retrieval.encode import check_finite
 
 __all__ = ["calibrate_temperature", "contrastive_entropy"]
 

@@ -10,15 +10,14 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from mogrid.data.domain import Domain, Role
-from mogrid.errors import RoleError
-from mogrid.evaluation.bm25 import bm25_run
-from mogrid.evaluation.encode import encode
+from mogrid.errors import EvaluationError, RoleError
 from mogrid.evaluation.entropy import best_temperature, contrastive_entropy, entropy_curve
-from mogrid.evaluation.errors import EvaluationError
-from mogrid.evaluation.measures import DEPTH, Qrels, Run, effective_dimensions, rank_measures
+from mogrid.evaluation.measures import effective_dimensions, rank_measures
 from mogrid.evaluation.results import SplitResult
-from mogrid.evaluation.search import search
-from mogrid.evaluation.splits import (
+from mogrid.retrieval.bm25 import bm25_run
+from mogrid.retrieval.encode import encode
+from mogrid.retrieval.search import search
+from mogrid.retrieval.splits import (
     EncodedSplit,
     check_role,
     encode_split,
@@ -26,6 +25,7 @@ from mogrid.evaluation.splits import (
     relevant_pairs,
     stream,
 )
+from mogrid.retrieval.types import DEPTH, Qrels, Run
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

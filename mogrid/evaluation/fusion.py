@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mogrid.errors import RoleError
-from mogrid.evaluation.errors import EvaluationError
-from mogrid.evaluation.measures import Qrels, Run, rank_measures
+from mogrid.errors import EvaluationError, RoleError
+from mogrid.evaluation.measures import rank_measures
+from mogrid.retrieval.types import Qrels, Run
 
 __all__ = ["interpolate", "reciprocal_rank_fusion", "tune_interpolation"]
 

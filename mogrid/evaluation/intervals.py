@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mogrid.evaluation.errors import EvaluationError
+from mogrid.errors import EvaluationError
 
 __all__ = ["PairedTest", "bootstrap_interval", "compare", "holm", "paired_test"]
 

@@ -11,29 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mogrid.evaluation.errors import EvaluationError
+from mogrid.errors import EvaluationError
+from mogrid.retrieval.types import DEPTH, Qrels, Run
 
 __all__ = [
     "COLLAPSE_DIMENSIONS",
     "COLLAPSE_TIES",
-    "DEPTH",
     "Measures",
-    "Qrels",
-    "Run",
     "break_ties",
     "effective_dimensions",
     "rank_measures",
     "tie_fraction",
 ]
-
-Run = Mapping[str, Mapping[str, float]]
-"""Query id → document id → score; larger is better."""
-
-Qrels = Mapping[str, Mapping[str, int]]
-"""Query id → document id → relevance; above 0 is relevant."""
-
-DEPTH = 100
-"""Results that count. Pass runs of one result more where the corpus has them: see `break_ties`."""
 
 COLLAPSE_TIES = 0.01
 """Tie fraction above which embeddings are reported as collapsed."""

@@ -13,15 +13,15 @@ import numpy as np
 
 from mogrid.data.domain import Collection, Domain, Role
 from mogrid.errors import DataError
-from mogrid.evaluation.bm25 import bm25_run
-from mogrid.evaluation.encode import encode
 from mogrid.evaluation.evaluate import _perturbed_queries, calibrate, dense_run, evaluate_embeddings, evaluate_run
 from mogrid.evaluation.fusion import interpolate, tune_interpolation
 from mogrid.evaluation.intervals import PairedTest, bootstrap_interval, compare
 from mogrid.evaluation.results import SplitResult
-from mogrid.evaluation.splits import EncodedSplit, encode_split, judged_queries
 from mogrid.evaluation.trec import write_run
-from mogrid.state import write_json
+from mogrid.files import write_json
+from mogrid.retrieval.bm25 import bm25_run
+from mogrid.retrieval.encode import encode
+from mogrid.retrieval.splits import EncodedSplit, encode_split, judged_queries
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -138,7 +138,7 @@ class Evaluation:
 
     def draw(self, path: Path | str) -> None:
         """Draw nDCG@10 of every domain and condition, with 95 % intervals over queries, as a PNG."""
-        from mogrid.plots.systems import plot_systems
+        from mogrid.report.figures.systems import plot_systems
 
         plot_systems(Path(path), self.rows(), f"{self.model}: {self.role} data")
 

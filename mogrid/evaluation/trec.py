@@ -7,10 +7,9 @@ import re
 from pathlib import Path
 
 from mogrid.data.lines import integer, lines
-from mogrid.errors import DataError
-from mogrid.evaluation.errors import EvaluationError
-from mogrid.evaluation.measures import Qrels, Run
-from mogrid.state import write_text
+from mogrid.errors import DataError, EvaluationError
+from mogrid.files import write_text
+from mogrid.retrieval.types import Qrels, Run
 
 __all__ = ["read_qrels", "read_run", "write_qrels", "write_run"]
 

@@ -16,10 +16,10 @@ from mogrid.errors import ConfigError
 from mogrid.experiment.claims import claim
 from mogrid.experiment.measure import measure_bm25, measure_model
 from mogrid.experiment.settings import ExperimentSettings
-from mogrid.retriever import build_retriever, load_retriever, train_tokenizer
+from mogrid.files import naming_a_full_disk
+from mogrid.flops import non_embedding_parameters
+from mogrid.retrieval.models import build_retriever, load_retriever, train_tokenizer
 from mogrid.runs import RunRecord, RunStore, run_name, versions
-from mogrid.scaling import non_embedding_parameters
-from mogrid.state import naming_a_full_disk
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from mogrid.data import Collection, LeakReport, leak_report
-from mogrid.state import write_json
+from mogrid.files import write_json
 
 __all__ = ["kept_leaks"]
 

@@ -5,23 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mogrid.attacks.judge import attack_success
 from mogrid.attacks.neighbours import EmbeddingNeighbourFlips
 from mogrid.attacks.typos import SELECT_TYPOS, TEST_TYPOS
 from mogrid.data import Collection, Domain, Role
-from mogrid.evaluation import (
-    EncodedSplit,
-    EvaluationError,
-    calibrate,
-    encode,
-    encode_split,
-    evaluate_bm25,
-    evaluate_domain,
-)
-from mogrid.evaluation.splits import judged_queries
+from mogrid.errors import EvaluationError
+from mogrid.evaluation import calibrate, evaluate_bm25, evaluate_domain
+from mogrid.evaluation.attacked import attack_success
 from mogrid.experiment.sample import sample_domain
 from mogrid.experiment.settings import ExperimentSettings
 from mogrid.experiment.tokens import remembering
+from mogrid.retrieval import EncodedSplit, encode, encode_split
+from mogrid.retrieval.splits import judged_queries
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

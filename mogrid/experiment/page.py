@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from mogrid.charts import Line, Point, line_chart, scatter_chart
 from mogrid.errors import DataError
 from mogrid.experiment.plan import EQUAL
 from mogrid.experiment.settings import OBJECTIVES
 from mogrid.experiment.summary import MEASURES, select_values, summarise
 from mogrid.frontier import Front
 from mogrid.report import Chart, Figure, Note, Report, Table
+from mogrid.report.charts import Line, Point, line_chart, scatter_chart
 from mogrid.runs import RunRecord, RunStore
 
 __all__ = ["store_report"]
@@ -109,7 +109,7 @@ def _says(record: RunRecord, values: np.ndarray) -> list[str]:
 
 
 def _laws(store: RunStore, scratch: Path, draws: int) -> Figure | Note:
-    from mogrid.plots import plot_laws
+    from mogrid.report.figures import plot_laws
     from mogrid.scaling import fit_laws, read_runs
 
     title = "Scaling laws"

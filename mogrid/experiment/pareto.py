@@ -12,9 +12,9 @@ from mogrid.errors import DataError
 from mogrid.experiment.cells import Cell
 from mogrid.experiment.plan import Plan
 from mogrid.experiment.settings import OBJECTIVES
+from mogrid.files import write_json
 from mogrid.runs import RunRecord, RunStore
 from mogrid.scaling import fit_laws, plan, read_runs
-from mogrid.state import write_json
 
 __all__ = ["pareto_cells", "pareto_choice"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mogrid.data import Domain, Role, Split
-from mogrid.evaluation.splits import judged_queries, stream
+from mogrid.retrieval.splits import judged_queries, stream
 
 __all__ = ["sample_domain"]
 

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from mogrid.config import Strict
 from mogrid.errors import nearest
-from mogrid.retriever import Style, parse_size
+from mogrid.retrieval.models import Style, parse_size
 
 __all__ = ["OBJECTIVES", "EncoderSettings", "EvaluationSettings", "ExperimentSettings", "TrainingSettings"]
 

@@ -26,9 +26,9 @@ from mogrid.experiment.settings import (
     ExperimentSettings,
     TrainingSettings,
 )
-from mogrid.retriever import parse_size
+from mogrid.files import write_json
+from mogrid.retrieval.models import parse_size
 from mogrid.runs import RunRecord, RunStore
-from mogrid.state import write_json
 
 __all__ = ["Scale", "Strategies", "SweepSettings", "SweepTraining", "run_sweep", "scale_plan", "sweep_cells"]
 

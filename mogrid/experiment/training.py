@@ -17,8 +17,8 @@ from mogrid.data import Collection, Domain, Role, training_pairs
 from mogrid.errors import DataError
 from mogrid.experiment.settings import ExperimentSettings
 from mogrid.experiment.tokens import remembering
-from mogrid.retriever import ROUTES
-from mogrid.scaling import FlopLedger
+from mogrid.flops import FlopLedger
+from mogrid.retrieval.models import ROUTES
 from mogrid.trainer import ParetoTrainer, ParetoTrainingArguments
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _pairs(domain: Domain, settings: ExperimentSettings) -> Dataset:
     """Return the domain's training pairs, with hard negatives where these are asked for."""
     if not settings.training.negatives:
         return training_pairs(domain)
-    from mogrid.evaluation import mine_hard_negatives
+    from mogrid.retrieval import mine_hard_negatives
 
     count = settings.training.negatives
     key = domain.fingerprint, count

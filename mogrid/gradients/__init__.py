@@ -4,15 +4,19 @@ This is the only place that knows about gradient accumulation, loss scaling and 
 (K,) losses and the (K, K) Gramian G = J Jᵀ; the model sees ``.grad``.
 """
 
+from mogrid.gradients.cached import CachedEngine
+from mogrid.gradients.encoding import Encoding
 from mogrid.gradients.engine import GradientEngine
 from mogrid.gradients.loop import backward
 from mogrid.gradients.modes import MODES, Engine, make_engine, mode_settings
 from mogrid.gradients.probes import LastLayers, Sketch, last_layers
 from mogrid.gradients.products import gramian
-from mogrid.gradients.report import StepReport
+from mogrid.gradients.step import StepReport
 
 __all__ = [
     "MODES",
+    "CachedEngine",
+    "Encoding",
     "Engine",
     "GradientEngine",
     "LastLayers",

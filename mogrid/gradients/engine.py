@@ -17,7 +17,7 @@ from mogrid.errors import ConfigError
 from mogrid.gradients.distributed import Shards, average, averaged
 from mogrid.gradients.probes import Probe
 from mogrid.gradients.products import Gradients, gramian
-from mogrid.gradients.report import StepReport
+from mogrid.gradients.step import StepReport
 from mogrid.gradients.tracking import TrackedGradients
 from mogrid.solvers import NonFiniteGradientError, NonFiniteLossError, Solver, SolverError, StepStatistics
 from mogrid.solvers.base import Needs, Solution

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mogrid.errors import ConfigError
 from mogrid.gradients.engine import GradientEngine
 from mogrid.gradients.probes import Probe, Representations
-from mogrid.gradients.report import StepReport
+from mogrid.gradients.step import StepReport
 from mogrid.solvers import Solver
 
 __all__ = ["backward"]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mogrid.errors import ConfigError, nearest
 from mogrid.gradients.engine import GradientEngine
 from mogrid.gradients.probes import LastLayers, Sketch, last_layers
-from mogrid.gradients.report import StepReport
+from mogrid.gradients.step import StepReport
 from mogrid.solvers import Solver
 
 __all__ = ["MODES", "Engine", "make_engine", "mode_settings"]
@@ -100,7 +100,7 @@ def make_engine(
         conflicts only between objectives that share their embeddings; between objectives with batches of their own the
         Gramian is diagonal.
 
-        ``cached`` (``mini_batch_size``, ``gramian``): gradient caching, see `mogrid.cached.CachedEngine`.
+        ``cached`` (``mini_batch_size``, ``gramian``): gradient caching, see `mogrid.gradients.CachedEngine`.
     model : nn.Module
     parameters, objectives, solver, gradient_statistics, reduce
         See `GradientEngine`.
@@ -108,7 +108,7 @@ def make_engine(
     name, settings = mode_settings(gradients)
     trained = [p for p in parameters if p.requires_grad]
     if name in ("cached", "representation"):
-        from mogrid.cached import CachedEngine
+        from mogrid.gradients.cached import CachedEngine
 
         return CachedEngine(
             model,

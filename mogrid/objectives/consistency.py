@@ -11,7 +11,7 @@ from sentence_transformers.base.losses.merged_forward import embed_columns
 from torch import Tensor, nn, no_grad
 
 from mogrid.errors import ConfigError
-from mogrid.scaling.ledger import charging
+from mogrid.flops import charging
 
 __all__ = ["PerturbationConsistency", "divergence"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mogrid.scaling.ledger import encoders
+from mogrid.flops import encoders
 
 __all__ = ["keeping", "project", "scaled", "shifted"]
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mogrid.errors import ConfigError
+from mogrid.flops import crafting
 from mogrid.objectives.embeddings import keeping, project, scaled, shifted
-from mogrid.scaling.ledger import crafting
 
 __all__ = ["FGM", "PGD"]
 

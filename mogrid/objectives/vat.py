@@ -10,9 +10,9 @@ from sentence_transformers.base.losses.merged_forward import embed_columns
 from torch import Tensor, nn
 
 from mogrid.errors import ConfigError
+from mogrid.flops import crafting
 from mogrid.objectives.consistency import divergence
 from mogrid.objectives.embeddings import keeping, scaled, shifted
-from mogrid.scaling.ledger import crafting
 
 __all__ = ["VAT"]
 

@@ -1,9 +1,8 @@
-"""Scaling: the FLOP ledger, the laws of the losses over model size, data and weights, and the plan for a budget."""
+"""Scaling: the laws of the losses over model size, data and weights, and the plan for a budget."""
 
 from mogrid.scaling.design import Candidates, Proposal, propose_runs
 from mogrid.scaling.forms import FORMS
 from mogrid.scaling.laws import Exponent, ExtrapolationWarning, LawFit, Laws, fit_laws
-from mogrid.scaling.ledger import FlopLedger, crafting, encoders, non_embedding_parameters
 from mogrid.scaling.planning import Costs, Plan, PlannedFront, fit_costs, plan, planned_front
 from mogrid.scaling.runs import ScalingRuns, read_runs
 
@@ -13,18 +12,14 @@ __all__ = [
     "Costs",
     "Exponent",
     "ExtrapolationWarning",
-    "FlopLedger",
     "LawFit",
     "Laws",
     "Plan",
     "PlannedFront",
     "Proposal",
     "ScalingRuns",
-    "crafting",
-    "encoders",
     "fit_costs",
     "fit_laws",
-    "non_embedding_parameters",
     "plan",
     "planned_front",
     "propose_runs",

@@ -110,7 +110,7 @@ class ScalingRuns:
 
     def save(self, path: Path) -> None:
         """Write one JSON line a run: all that laws, plans and their figures are drawn from."""
-        from mogrid.state import write_text
+        from mogrid.files import write_text
 
         rows = (
             {

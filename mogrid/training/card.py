@@ -12,7 +12,7 @@ import yaml
 from rich.console import Console
 
 from mogrid.errors import DataError
-from mogrid.state import write_json, write_text
+from mogrid.files import write_json, write_text
 
 if TYPE_CHECKING:
     from mogrid.data import Collection
@@ -29,7 +29,7 @@ def finish(settings: TrainSettings, collection: Collection | None, out: Path, co
     trained = json.loads((out / "trained.json").read_text("utf-8"))
     steps = _steps(out / "steps.jsonl")
     found = None if collection is None else _judge(settings, collection, out, console)
-    from mogrid.plots import plot_path
+    from mogrid.report.figures import plot_path
 
     model = out / "model"
     plot_path(model / "training.png", steps, tuple(settings.objectives), title="Losses and weights of the training")

@@ -113,7 +113,7 @@ def training_attack(perturb: str | Mapping[str, Any]) -> Attack:
 def _pairs(domain: Domain, negatives: int) -> Dataset:
     if not negatives:
         return training_pairs(domain)
-    from mogrid.evaluation import mine_hard_negatives
+    from mogrid.retrieval import mine_hard_negatives
 
     return mine_hard_negatives("bm25", domain, negatives=negatives)
 

@@ -19,8 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mogrid.checkpoints import KEPT, latest_checkpoint
 from mogrid.errors import ConfigError, DataError
+from mogrid.files import naming_a_full_disk, write_json
 from mogrid.runs import versions
-from mogrid.state import naming_a_full_disk, write_json
 from mogrid.training.datasets import check_roles, evaluation_collection, located, objective_datasets
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _difference(there: Any, given: Any, key: str = "") -> str | None:
 
 def _train(settings: TrainSettings, datasets: Mapping[str, Dataset], base: Path, out: Path, console: Console) -> None:
     from mogrid.experiment.training import TrainingWatch, go_on
-    from mogrid.scaling import FlopLedger, non_embedding_parameters
+    from mogrid.flops import FlopLedger, non_embedding_parameters
 
     folder = out / "training"
     model = _model(settings, datasets, base)
@@ -197,7 +197,7 @@ def _train(settings: TrainSettings, datasets: Mapping[str, Dataset], base: Path,
 
 def _model(settings: TrainSettings, datasets: Mapping[str, Dataset], base: Path) -> SentenceTransformer:
     """Return the retriever before training: from a folder or Hub id, or from scratch with a vocabulary of its own."""
-    from mogrid.retriever import build_retriever, load_retriever, train_tokenizer
+    from mogrid.retrieval.models import build_retriever, load_retriever, train_tokenizer
 
     encoder = settings.model
     if encoder.path is not None:
@@ -242,7 +242,7 @@ def _trainer(
 
 def _prompts(settings: TrainSettings, model: SentenceTransformer) -> dict[str, str] | None:
     """Return by column what the model wants in front of a text, as it will have it when it is used."""
-    from mogrid.evaluation.encode import prompt_of
+    from mogrid.retrieval.encode import prompt_of
 
     count = max(objective.negatives for objective in settings.objectives.values())
     documents = ["document", *(f"negative_{n + 1}" for n in range(count))]
@@ -256,7 +256,7 @@ def _arguments(
 ) -> ParetoTrainingArguments:
     import torch
 
-    from mogrid.retriever import ROUTES
+    from mogrid.retrieval.models import ROUTES
     from mogrid.trainer import ParetoTrainingArguments
 
     training = settings.training

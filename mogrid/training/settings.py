@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from mogrid.config import Strict, YamlFile, override, read_yaml
 from mogrid.errors import ConfigError, MogridError, nearest
-from mogrid.retriever import Style, parse_size
+from mogrid.retrieval.models import Style, parse_size
 from mogrid.solvers.errors import SolverError
 
 __all__ = [

@@ -22,7 +22,6 @@ from mogrid.attacks import (
     Target,
     Typos,
     attack_from_config,
-    attack_success,
     perturbed_pairs,
     poisoning_success,
 )
@@ -31,9 +30,10 @@ from mogrid.attacks.poisoning import PoisoningResult
 from mogrid.attacks.ranks import ndcg_at, relevant_ranks
 from mogrid.data.domain import Domain, Role
 from mogrid.errors import ConfigError, DataError, RoleError
-from mogrid.evaluation import encode, encode_split
-from mogrid.evaluation.splits import EncodedSplit
-from mogrid.retriever import build_retriever
+from mogrid.evaluation import attack_success
+from mogrid.retrieval import encode, encode_split
+from mogrid.retrieval.models import build_retriever
+from mogrid.retrieval.splits import EncodedSplit
 
 
 def rng(seed: int = 0) -> np.random.Generator:

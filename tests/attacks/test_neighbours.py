@@ -9,13 +9,13 @@ import torch
 
 from mogrid.attacks.base import Attack
 from mogrid.attacks.flips import Target
-from mogrid.attacks.judge import AttackResult, attack_success, perturbed_share
 from mogrid.attacks.neighbours import EmbeddingNeighbourFlips
 from mogrid.data.domain import Domain, Role, Split
-from mogrid.errors import ConfigError, DataError, RoleError
-from mogrid.evaluation import EvaluationError, encode, encode_split
-from mogrid.retriever import build_retriever
-from mogrid.scaling.ledger import FlopLedger
+from mogrid.errors import ConfigError, DataError, EvaluationError, RoleError
+from mogrid.evaluation.attacked import AttackResult, attack_success, perturbed_share
+from mogrid.flops import FlopLedger
+from mogrid.retrieval import encode, encode_split
+from mogrid.retrieval.models import build_retriever
 
 RNG = np.random.default_rng(0)
 

@@ -8,7 +8,7 @@ import pytest
 
 from mogrid import cli
 from mogrid.evaluation import Evaluation, read_run
-from mogrid.retriever import build_retriever
+from mogrid.retrieval.models import build_retriever
 
 YAML = """source: {folder: in, kind: pairs}
 ood:

@@ -83,7 +83,7 @@ def test_an_objective(blocks) -> None:
 
 
 def test_an_attack(blocks, tmp_path) -> None:
-    from mogrid.retriever import build_retriever, train_tokenizer
+    from mogrid.retrieval.models import build_retriever, train_tokenizer
 
     attack: Any = attack_from_config({"name": "lost_spaces", "rate": 1.0, "role": "test"})
     assert attack.perturb(["a b c"], None, np.random.default_rng(0)) == ["abc"]

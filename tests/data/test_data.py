@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mogrid.data import Collection, Domain, Role, Split, embedded_collection, read_beir, read_collection, training_pairs
-from mogrid.data.sampler import GroupedBatchSampler
 from mogrid.errors import ConfigError, DataError, MogridError, RoleError
+from mogrid.trainer.sampler import GroupedBatchSampler
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from mogrid.evaluation import EvaluationError, calibrate_temperature, contrastive_entropy
+from mogrid.errors import EvaluationError
+from mogrid.evaluation import calibrate_temperature, contrastive_entropy
 from mogrid.evaluation.entropy import _draw
 
 

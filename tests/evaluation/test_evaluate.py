@@ -9,16 +9,9 @@ import torch
 
 from mogrid.attacks.base import Attack
 from mogrid.data.domain import Domain, Role, Split
-from mogrid.errors import DataError, RoleError
-from mogrid.evaluation import (
-    EvaluationError,
-    SplitResult,
-    calibrate,
-    encode_split,
-    evaluate_bm25,
-    evaluate_domain,
-    evaluate_embeddings,
-)
+from mogrid.errors import DataError, EvaluationError, RoleError
+from mogrid.evaluation import SplitResult, calibrate, evaluate_bm25, evaluate_domain, evaluate_embeddings
+from mogrid.retrieval import encode_split
 
 
 class Backwards(Attack):
@@ -90,7 +83,7 @@ def test_bm25_without_a_common_word(domain):
 
 
 def test_perfect_embeddings():
-    from mogrid.evaluation import EncodedSplit
+    from mogrid.retrieval import EncodedSplit
 
     eye = np.eye(40, dtype=np.float32)
     ids = [str(i) for i in range(40)]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from mogrid.evaluation import EvaluationError, bootstrap_interval, compare, holm, paired_test
+from mogrid.errors import EvaluationError
+from mogrid.evaluation import bootstrap_interval, compare, holm, paired_test
 
 
 def test_holm_by_hand():

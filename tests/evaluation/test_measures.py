@@ -7,7 +7,8 @@ import pytrec_eval
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mogrid.evaluation import EvaluationError, rank_measures
+from mogrid.errors import EvaluationError
+from mogrid.evaluation import rank_measures
 from mogrid.evaluation.measures import break_ties, tie_fraction
 
 

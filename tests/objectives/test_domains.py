@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from mogrid.errors import ConfigError, DataError
+from mogrid.flops import FlopLedger
 from mogrid.objectives import IDRO, BalancedERM, GroupDRO, InfoNCE, RotatingUnseenDomain, SmoothWorstDomain
-from mogrid.retriever import build_retriever
-from mogrid.scaling import FlopLedger
+from mogrid.retrieval.models import build_retriever
 from tests.objectives.test_objectives import columns
 
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from mogrid.flops import FlopLedger
 from mogrid.objectives import FGM, InfoNCE, PerturbationConsistency, SmoothWorstDomain
 from mogrid.objectives.embeddings import scaled
 from mogrid.objectives.features import take_rows
-from mogrid.retriever import build_retriever
-from mogrid.scaling import FlopLedger
+from mogrid.retrieval.models import build_retriever
 
 
 def columns(model, *texts):

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from mogrid.errors import ConfigError
+from mogrid.flops import FlopLedger
 from mogrid.objectives import FGM, PGD, VAT, InfoNCE, PerturbationConsistency
 from mogrid.objectives.embeddings import keeping, project, scaled, shifted
-from mogrid.retriever import build_retriever
-from mogrid.scaling import FlopLedger
+from mogrid.retrieval.models import build_retriever
 from tests.objectives.test_domains import eager
 from tests.objectives.test_objectives import columns, embed
 

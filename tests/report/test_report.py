@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mogrid.charts import Line, Point, line_chart, scatter_chart
 from mogrid.cli import main
+from mogrid.report.charts import Line, Point, line_chart, scatter_chart
 
 RECORDS = Path(__file__).parents[2] / "benchmarks" / "results" / "dpr"
 NASTY = "<script>alert(1)</script> & \"quoted\" 'x'"

@@ -111,7 +111,7 @@ def test_pickled_weights_are_not_loaded(tmp_path: Path) -> None:
     import torch
     from transformers import BertConfig, BertModel, BertTokenizer
 
-    from mogrid.retriever import load_retriever, train_tokenizer
+    from mogrid.retrieval.models import load_retriever, train_tokenizer
 
     tokenizer: BertTokenizer = train_tokenizer(["a few words of text"], 64, 16)  # type: ignore[assignment]
     config = BertConfig(

@@ -1,0 +1,3 @@
+"""Results for people: tables, figures, charts, and the HTML page that shows them."""
+
+from mogrid.report.html import *  # noqa: F403

@@ -1,0 +1,144 @@
+"""Hard negatives: what a model ranks high and should not, without what may well be relevant."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from mogrid.data.domain import Domain, Role
+from mogrid.data.pairs import training_pairs
+from mogrid.errors import ConfigError, DataError
+from mogrid.retrieval.bm25 import bm25_run
+from mogrid.retrieval.encode import encode
+from mogrid.retrieval.search import search
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformer
+
+__all__ = ["mine_hard_negatives"]
+
+Ranked = dict[str, list[tuple[str, float]]]
+
+
+def mine_hard_negatives(
+    model: SentenceTransformer | Literal["bm25"],
+    domain: Domain,
+    *,
+    negatives: int = 1,
+    margin: float = 0.05,
+    skip: int = 0,
+    depth: int = 100,
+) -> Dataset:
+    """Return the domain's training pairs with the hardest documents that are surely no positives.
+
+    A retrieved document is left out when it is judged relevant to the query (in any split), when it reads like a
+    positive, or when it scores above (1 − `margin`) times the positive's score: such a document is more likely an
+    unjudged positive than a negative (NV-Retriever, arXiv 2407.15831).
+
+    Parameters
+    ----------
+    model : SentenceTransformer or "bm25"
+        BM25's scores say little of an unjudged positive: `margin` is not used with it.
+    domain : Domain
+        With a train split; nothing else of it is read but its judgements.
+    negatives : int
+        A row; rows with fewer candidates are left out.
+    margin : float
+        Of the positive's score, in [0, 1).
+    skip : int
+        Retrieved documents passed over at the top, besides.
+    depth : int
+        Documents retrieved a query.
+
+    Returns
+    -------
+    datasets.Dataset
+        Columns ``query``, ``document``, ``negative_1`` ..., and ``group`` (see `training_pairs`).
+
+    Raises
+    ------
+    RoleError
+        The domain has no train split.
+    ConfigError
+        A setting is out of range.
+    DataError
+        No row has enough candidates.
+    """
+    if negatives < 1 or skip < 0 or depth < negatives + skip or not 0 <= margin < 1:
+        raise ConfigError(
+            f"need negatives >= 1, skip >= 0, depth >= negatives + skip and margin in [0, 1), got {negatives}, {skip}, "
+            f"{depth} and {margin}"
+        )
+    from datasets import Dataset
+
+    pairs = training_pairs(domain, Role.TRAIN)
+    if isinstance(model, str):
+        ranked, limits = _by_bm25(domain, list(pairs["query"]), depth), [math.inf] * len(pairs)
+    else:
+        ranked, limits = _by_model(model, domain, pairs, margin, depth)
+    relevant = _relevant_texts(domain)
+    rows: dict[str, list[Any]] = {"query": [], "document": []}
+    rows |= {f"negative_{n + 1}": [] for n in range(negatives)} | {"group": []}
+    for pair, limit in zip(pairs, limits, strict=True):
+        taken = relevant.get(_reads(pair["query"]), set()) | {_reads(pair["document"])}
+        chosen = [
+            text
+            for text, score in ranked[pair["query"]][skip:]
+            if score <= limit and text.strip() and _reads(text) not in taken
+        ]
+        chosen = list(dict.fromkeys(chosen))[:negatives]
+        if len(chosen) == negatives:
+            rows["query"].append(pair["query"])
+            rows["document"].append(pair["document"])
+            rows["group"].append(pair["group"])
+            for n, text in enumerate(chosen):
+                rows[f"negative_{n + 1}"].append(text)
+    if not rows["query"]:
+        raise DataError(
+            f"domain {domain.name!r}: no query has {negatives} negatives among {depth} results at a margin of {margin}"
+        )
+    return Dataset.from_dict(rows)
+
+
+def _by_bm25(domain: Domain, queries: list[str], depth: int) -> Ranked:
+    texts = list(dict.fromkeys(queries))
+    found = bm25_run({str(row): text for row, text in enumerate(texts)}, domain.corpus, depth=depth)
+    return {
+        text: [(domain.corpus[document], score) for document, score in found[str(row)].items()]
+        for row, text in enumerate(texts)
+    }
+
+
+def _by_model(
+    model: SentenceTransformer, domain: Domain, pairs: Dataset, margin: float, depth: int
+) -> tuple[Ranked, list[float]]:
+    """Return what the model ranks highest by query, and the score above which a pair's negatives are not sure."""
+    texts = list(domain.corpus.values())
+    queries = list(dict.fromkeys(pairs["query"]))
+    place = {query: row for row, query in enumerate(queries)}
+    vectors, documents = encode(model, queries, "query"), encode(model, texts, "document")
+    scores, found = search(vectors, documents, depth)
+    ranked = {
+        query: [(texts[d], score) for d, score in zip(found[row].tolist(), scores[row].tolist(), strict=True)]
+        for query, row in place.items()
+    }
+    positives = encode(model, list(pairs["document"]), "document")
+    own = np.einsum("nd,nd->n", vectors[[place[query] for query in pairs["query"]]], positives)
+    return ranked, (own - margin * np.abs(own)).tolist()
+
+
+def _relevant_texts(domain: Domain) -> dict[str, set[str]]:
+    """Return query text → texts relevant to it in any split, as they read."""
+    known: dict[str, set[str]] = {}
+    for split in domain.splits.values():
+        for query, judged in split.qrels.items():
+            own = known.setdefault(_reads(split.queries[query]), set())
+            own |= {_reads(domain.corpus[document]) for document, relevance in judged.items() if relevance > 0}
+    return known
+
+
+def _reads(text: str) -> str:
+    return " ".join(text.lower().split())

@@ -1,0 +1,6 @@
+"""Several objectives in anybody's trainer: the mixin over its hooks, the joint batch, and ParetoTrainer."""
+
+from mogrid.trainer.mixin import MultiObjectiveMixin
+from mogrid.trainer.pareto import ParetoTrainer, ParetoTrainingArguments
+
+__all__ = ["MultiObjectiveMixin", "ParetoTrainer", "ParetoTrainingArguments"]

@@ -1,0 +1,376 @@
+"""Several objectives and a solver for any trainer over ``transformers.Trainer``, without forking its loop.
+
+The mixin replaces the training data loader (one batch of every objective a step) and ``training_step`` (per-objective
+gradients, solve, combine). Everything else - accumulation, clipping, mixed precision, schedulers, callbacks,
+checkpoints, evaluation - is the host trainer's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import DistributedType
+from datasets import Dataset, DatasetDict
+from sentence_transformers.base.trainer import BaseTrainer
+from torch import Tensor, nn
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler
+from transformers import Trainer
+
+from mogrid.errors import ConfigError, DataError, nearest
+from mogrid.files import load_state, save_state, write_text
+from mogrid.gradients import Engine, StepReport, make_engine
+from mogrid.solvers import Solver, from_config
+from mogrid.trainer.joint import JointBatchSampler, JointCollator, JointDataset
+from mogrid.trainer.sampler import GroupedBatchSampler
+
+__all__ = ["MultiObjectiveMixin"]
+
+SOLVER_STATE = "solver.safetensors"
+TRACKED_STATE = "tracked_gradients.safetensors"
+LOSS_STATE = "losses.safetensors"
+STEPS_FILE = "steps.jsonl"
+
+
+class MultiObjectiveMixin(Trainer):
+    """Several objectives and a solver for any ``transformers.Trainer``; put it before the trainer class.
+
+    ``class ParetoSparseTrainer(MultiObjectiveMixin, SparseEncoderTrainer)`` needs no body. The host's ``compute_loss``
+    is called once per dataset with that dataset's batch; while it runs, `current_dataset` names the dataset.
+
+    Parameters
+    ----------
+    model, args, eval_dataset, ...
+        As for the host.
+    train_dataset : dict of str to datasets.Dataset
+        One dataset per objective, or per set of objectives (`terms`).
+    loss : dict of str to loss, optional
+        One per dataset, for the trainers of sentence-transformers. A bare ``transformers.Trainer`` takes none: its
+        model, or a ``compute_loss`` of your own, computes the losses.
+    solver : Solver, str or dict
+        ``MGDA()``, ``"mgda"`` or ``{"name": "pareto_target", "preference": {...}}``.
+    terms : dict of str to sequence of str, optional
+        For datasets whose loss returns a dict of scalars, such as ``SpladeLoss``: the keys of that dict. Each is an
+        objective of its own, called ``dataset/term``, and all of them share one forward. Without it such terms are
+        summed, as sentence-transformers does.
+
+    Attributes
+    ----------
+    objectives : tuple of str
+        In the order of the Jacobian's rows.
+    current_dataset : str or None
+
+    Raises
+    ------
+    ConfigError, DataError, SolverError
+        An objective lacks a dataset, rows or a loss; names do not match; the solver's settings are wrong.
+    """
+
+    solver: Solver
+    objectives: tuple[str, ...]
+
+    def __init__(
+        self,
+        model: Any = None,
+        args: Any = None,
+        train_dataset: Mapping[str, Dataset] | None = None,
+        eval_dataset: Any = None,
+        loss: Mapping[str, Any] | None = None,
+        *,
+        solver: Solver | str | Mapping[str, Any],
+        terms: Mapping[str, Sequence[str]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        datasets = _checked(train_dataset, loss, takes_losses=isinstance(self, BaseTrainer))
+        self._set_up_objectives(solver, _objectives_by_dataset(datasets, terms or {}))
+        sizes = getattr(args, "objective_batch_sizes", None) or {}
+        for name in sizes:
+            if name not in datasets:
+                raise ConfigError(f"objective_batch_sizes: no dataset {name!r}{nearest(name, datasets)}")
+        if loss is not None:
+            kwargs["loss"] = dict(loss)
+        super().__init__(
+            model=model,
+            args=args,
+            # The base trainer adds columns to the datasets it is given, in place: hand it shallow copies.
+            train_dataset=DatasetDict({name: dataset.with_format(None) for name, dataset in datasets.items()}),
+            eval_dataset=eval_dataset,
+            **kwargs,
+        )
+
+    def _set_up_objectives(
+        self, solver: Solver | str | Mapping[str, Any], objectives_of: dict[str, tuple[str, ...]]
+    ) -> None:
+        self.solver = solver if isinstance(solver, Solver) else from_config(solver)
+        self._objectives_of = objectives_of
+        self.objectives = tuple(name for names in objectives_of.values() for name in names)
+        self.solver.active(self.objectives)  # names that do not fit are an error now, not after the first forward
+        self.last_step: StepReport | None = None
+        self.current_dataset: str | None = None
+        self._terms: dict[str, Tensor] | None = None
+        self._engine: Engine | None = None
+        self._window: dict[str, list[float]] = {}
+
+    def _active_objectives(self) -> dict[str, tuple[str, ...]]:
+        """Return the objectives that need a forward, by dataset; datasets without one are left out."""
+        on = dict(zip(self.objectives, self.solver.active(self.objectives), strict=True))
+        active = {name: tuple(o for o in own if on[o]) for name, own in self._objectives_of.items()}
+        return {name: own for name, own in active.items() if own}
+
+    # -- one batch of every objective a step -----------------------------------------------------------------------
+
+    def _objective_batch_sampler(self, name: str, dataset: Dataset, batch_size: int, generator: torch.Generator) -> Any:
+        if "group" in dataset.column_names:
+            return GroupedBatchSampler(
+                dataset.with_format(None)["group"],
+                batch_size,
+                seed=self.args.seed,
+                labels=dataset.with_format(None)["label"] if "label" in dataset.column_names else None,
+                name=name,
+            )
+        host: Any = self
+        if not hasattr(host, "get_batch_sampler"):
+            return BatchSampler(RandomSampler(dataset, generator=generator), batch_size, drop_last=True)
+        return host.get_batch_sampler(  # sentence-transformers' trainers bring their own choice of batch sampler
+            dataset,
+            batch_size=batch_size,
+            drop_last=True,
+            valid_label_columns=getattr(self.data_collator, "valid_label_columns", None),
+            generator=generator,
+            seed=self.args.seed,
+        )
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return the joint loader, prepared by accelerate."""
+        self.accelerator.even_batches = False
+        self._engine = None  # a new training has a new optimiser
+        given: Any = self.train_dataset
+        datasets = {name: given[name] for name in self._active_objectives()}
+        sizes = getattr(self.args, "objective_batch_sizes", None) or {}
+        generators = {name: torch.Generator() for name in datasets}
+        samplers = {
+            name: self._objective_batch_sampler(
+                name, dataset, sizes.get(name, self.args.train_batch_size), generators[name]
+            )
+            for name, dataset in datasets.items()
+        }
+        if not isinstance(self, BaseTrainer):
+            datasets = {name: self._remove_unused_columns(d, "training") for name, d in datasets.items()}
+        loader = DataLoader(
+            JointDataset(datasets),
+            batch_sampler=JointBatchSampler(samplers, generators, self.args.seed),
+            collate_fn=JointCollator(self.data_collator, without=("group",)),
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            persistent_workers=self.args.dataloader_persistent_workers,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+        )
+        self._train_dataloader = self.accelerator.prepare(loader)
+        return self._train_dataloader
+
+    # -- per-objective gradients, weights, combination -------------------------------------------------------------
+
+    def _gradient_engine(self) -> Engine:
+        if self._engine is None:
+            optimiser: Any = self.optimizer
+            model: Any = self.model
+            self._engine = make_engine(
+                getattr(self.args, "gradients", "exact"),
+                model,
+                [p for group in optimiser.param_groups for p in group["params"]],
+                self.objectives,
+                self.solver,
+                gradient_statistics=getattr(self.args, "gradient_statistics", True),
+                reduce=self.accelerator.num_processes > 1,
+            )
+        self._engine.step = self.state.global_step
+        return self._engine
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Take per-objective gradients of one joint batch; on the last micro-batch write their combination."""
+        if self.accelerator.distributed_type not in (
+            DistributedType.NO,
+            DistributedType.MULTI_CPU,
+            DistributedType.MULTI_GPU,
+        ):
+            raise ConfigError(
+                f"ParetoTrainer needs whole gradients on every rank; {self.accelerator.distributed_type} shards them: "
+                "use DDP (torchrun) or one process, or fully_shard and mogrid.gradients in a loop of your own"
+            )
+        model.train()
+        optimiser: Any = self.optimizer
+        if callable(getattr(optimiser, "train", None)):
+            optimiser.train()
+        inputs = self._prepare_inputs(inputs)
+        scaler = getattr(self.accelerator, "scaler", None)
+        # Gradients are averaged over ranks per objective by the engine, so DDP must not average any of them itself.
+        with self.accelerator.no_sync(model) if self.accelerator.num_processes > 1 else contextlib.nullcontext():
+            report = self._gradient_engine().accumulate(
+                self._losses(model, inputs),
+                final=self.accelerator.sync_gradients,
+                divisor=float(self.current_gradient_accumulation_steps),
+                run_backward=self.accelerator.backward,
+                loss_scale=1.0 if scaler is None else float(scaler.get_scale()),
+                shared_graph=[name for own in self._active_objectives().values() for name in own[:-1]],
+            )
+        if report is None:
+            return torch.zeros((), device=self.args.device)
+        self._record(report)
+        total = sum(report.weights[name] * loss for name, loss in report.losses.items())
+        return torch.tensor(total, device=self.args.device)
+
+    def _losses(self, model: nn.Module, inputs: dict[str, Any]) -> dict[str, Callable[[], Tensor]]:
+        """Return, by objective, what runs its forward; objectives of one dataset share it."""
+        losses: dict[str, Callable[[], Tensor]] = {}
+        for name in inputs:
+            forward = functools.cache(partial(self._forward, model, inputs, name))
+            losses |= {objective: partial(_item, forward, objective) for objective in self._objectives_of[name]}
+        return losses
+
+    def _forward(self, model: nn.Module, inputs: dict[str, Any], name: str) -> dict[str, Tensor]:
+        """Return the losses of one dataset's batch by objective."""
+        self.current_dataset = name
+        try:
+            with self.compute_loss_context_manager():
+                loss: Any = self.compute_loss(model, inputs[name])
+            terms = loss if isinstance(loss, Mapping) else self._terms
+        finally:
+            self.current_dataset = self._terms = None
+        objectives = self._objectives_of[name]
+        if objectives == (name,):
+            if isinstance(loss, Mapping):
+                loss = torch.stack([term.mean() for term in loss.values()]).sum()
+            assert isinstance(loss, Tensor)
+            return {name: loss.mean()}
+        found = {f"{name}/{term}": value.mean() for term, value in (terms or {}).items()}
+        if found.keys() != set(objectives):
+            returned = ", ".join(map(repr, terms)) if terms else "a single scalar"
+            declared = ", ".join(repr(objective.removeprefix(f"{name}/")) for objective in objectives)
+            raise ConfigError(f"terms: the loss of {name!r} returned {returned}; terms names {declared}")
+        return found
+
+    def track_loss_components(self, loss: dict[str, Tensor]) -> None:
+        """Catch the terms of a dict-valued loss: sentence-transformers shows them here before it sums them."""
+        self._terms = loss
+        host: Any = super()
+        host.track_loss_components(loss)
+
+    # -- log, checkpoints ------------------------------------------------------------------------------------------
+
+    def _record(self, report: StepReport) -> None:
+        """Keep every step on disk, and the window's means for the next call of ``log``."""
+        self.last_step = report
+        values = report.flat()
+        for key, value in values.items():
+            self._window.setdefault(key, []).append(value)
+        if self.is_world_process_zero():
+            path = Path(str(self.args.output_dir)) / STEPS_FILE
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": self.state.global_step + 1, **values}) + "\n")
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the means since the last log of every objective's loss, weight, gradient norm and cosines."""
+        if "loss" in logs and self._window:
+            logs = logs | {key: sum(values) / len(values) for key, values in self._window.items()}
+            self._window.clear()
+        super().log(logs, start_time)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.should_save:
+            save_state(Path(output_dir) / SOLVER_STATE, self.solver.state_dict())
+            save_state(Path(output_dir) / TRACKED_STATE, self._gradient_engine().state_dict())
+            save_state(Path(output_dir) / LOSS_STATE, self._loss_state())
+
+    def _loss_state(self) -> dict[str, Tensor]:
+        """Return what losses keep besides the model: weights on domains, a classifier's parameters."""
+        losses = getattr(self, "loss", None)
+        if not isinstance(losses, Mapping):
+            return {}
+        model: Any = self.model
+        known = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+        found: dict[str, Tensor] = {}
+        for objective, loss in losses.items():
+            if isinstance(loss, nn.Module):
+                for name, tensor in (*loss.named_parameters(), *loss.named_buffers()):
+                    if id(tensor) not in known:
+                        known.add(id(tensor))
+                        found[f"{objective}/{name}"] = tensor
+        return found
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        path = Path(str(self.args.output_dir)) / STEPS_FILE
+        if checkpoint is None:
+            path.unlink(missing_ok=True)  # a training from the start has a record from the start
+            return
+        state = Path(checkpoint) / SOLVER_STATE
+        if not state.is_file():
+            raise DataError(f"{state}: missing; this checkpoint was not written by a trainer with a solver")
+        self.solver.load_state_dict(load_state(state))
+        self._gradient_engine().load_state_dict(load_state(Path(checkpoint) / TRACKED_STATE))
+        saved = load_state(Path(checkpoint) / LOSS_STATE)
+        with torch.no_grad():
+            for name, tensor in self._loss_state().items():
+                if name not in saved:
+                    raise DataError(f"{checkpoint}: has no state {name!r}; it was written with other losses")
+                tensor.copy_(saved[name])
+        if path.is_file() and self.is_world_process_zero():
+            kept = [line for line in path.read_text("utf-8").splitlines() if _step_of(line) <= self.state.global_step]
+            write_text(path, "".join(line + "\n" for line in kept))
+
+
+def _item(forward: Callable[[], Mapping[str, Tensor]], objective: str) -> Tensor:
+    return forward()[objective]
+
+
+def _step_of(line: str) -> float:
+    """Return the step of a record; a line cut short by a crash belongs to no step that counts."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def _objectives_by_dataset(datasets: Collection[str], terms: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    for name, keys in terms.items():
+        if name not in datasets:
+            raise ConfigError(f"terms: no dataset {name!r}{nearest(name, datasets)}")
+        if isinstance(keys, str) or not keys or len(set(keys)) != len(keys):
+            raise ConfigError(f"terms: {name!r} needs the distinct keys of its loss's dict, got {keys!r}")
+    return {name: tuple(f"{name}/{key}" for key in terms[name]) if name in terms else (name,) for name in datasets}
+
+
+def _checked(
+    train_dataset: Mapping[str, Dataset] | None, loss: Mapping[str, Any] | None, *, takes_losses: bool
+) -> dict[str, Dataset]:
+    if not isinstance(train_dataset, Mapping):
+        raise ConfigError("train_dataset must be a dict of objective to dataset")
+    if not train_dataset:
+        raise ConfigError("train_dataset names no objective")
+    if takes_losses:
+        if not isinstance(loss, Mapping):
+            raise ConfigError("loss must be a dict of objective to loss")
+        for name in train_dataset:
+            if name not in loss:
+                raise ConfigError(f"objective {name!r} has a dataset but no loss{nearest(name, loss)}")
+        for name in loss:
+            if name not in train_dataset:
+                raise ConfigError(f"objective {name!r} has a loss but no dataset{nearest(name, train_dataset)}")
+    elif loss is not None:
+        raise ConfigError("loss: this trainer takes none; let its model or its compute_loss return them")
+    for name, dataset in train_dataset.items():
+        if not isinstance(dataset, Dataset):
+            raise ConfigError(f"objective {name!r}: expected a datasets.Dataset, got {type(dataset).__name__}")
+        if len(dataset) == 0:
+            raise DataError(f"objective {name!r}: its dataset has no rows")
+    return dict(train_dataset)
