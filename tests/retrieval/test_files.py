@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from mogrid.data.domain import Role
 from mogrid.errors import DataError, EvaluationError, MogridError
 from mogrid.evaluation import evaluate_embeddings, read_qrels, read_run, write_qrels, write_run
-from mogrid.retrieval import vectors as vectors_module
 from mogrid.retrieval import (
     encode,
     encode_in_shards,
@@ -26,6 +25,7 @@ from mogrid.retrieval import (
     search,
     split_from_vectors,
 )
+from mogrid.retrieval import vectors as vectors_module
 from mogrid.retrieval.models import build_retriever
 
 IDS = st.text(st.characters(exclude_categories=("Z", "C")), min_size=1, max_size=6)
@@ -180,7 +180,7 @@ KILLED = """
 import os, signal, sys
 from sentence_transformers import SentenceTransformer
 from mogrid.retrieval import encode_in_shards
-from mogrid.evaluation import vectors
+from mogrid.retrieval import vectors
 model, folder = SentenceTransformer(sys.argv[1], device="cpu"), sys.argv[2]
 real, calls = vectors.write_bytes, []
 def dying(path, data):

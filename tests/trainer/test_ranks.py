@@ -8,12 +8,12 @@ import socket
 import pytest
 import torch
 from datasets import Dataset
-from tests.test_trainer import arguments
 from torch import nn
 
 from mogrid import ParetoTrainer
 from mogrid.retrieval.models import build_retriever
 from tests.processes import on_ranks
+from tests.trainer.test_pareto import arguments
 
 
 class Apart(nn.Module):
