@@ -18,12 +18,12 @@ from mogrid.data import Collection
 from mogrid.experiment.cells import Cell, DataSource, run_cell, tokenizer_of
 from mogrid.experiment.leaks import kept_leaks
 from mogrid.experiment.plan import EQUAL, Plan
-from mogrid.experiment.pool import Pool
 from mogrid.experiment.settings import OBJECTIVES, ExperimentSettings
 from mogrid.experiment.summary import front_of, select_values, summarise
 from mogrid.files import write_json
 from mogrid.frontier import choose, fit_surrogate, knee, search_front
 from mogrid.runs import RunRecord, RunStore
+from mogrid.sweep.pool import Pool
 
 __all__ = ["run"]
 

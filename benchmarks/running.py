@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.progress import Progress
 
 from mogrid.experiment.cells import Cell, run_cell
-from mogrid.experiment.pool import Pool
+from mogrid.sweep.pool import Pool
 
 __all__ = ["run_cells"]
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from mogrid.errors import DataError
-from mogrid.experiment.pool import CellError, Pool
+from mogrid.sweep.pool import CellError, Pool
 
 
 def work(cell, progress, stop):

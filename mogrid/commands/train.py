@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from mogrid.training.settings import TrainSettings, read_settings
+    from mogrid.training.recipe import TrainSettings, read_settings
 
     if arguments.schema:
         print(json.dumps(TrainSettings.model_json_schema(), indent=1))

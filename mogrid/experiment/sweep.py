@@ -16,9 +16,7 @@ from mogrid.data import Collection
 from mogrid.errors import ConfigError, nearest
 from mogrid.experiment.cells import Cell, DataSource, run_cell, tokenizer_of
 from mogrid.experiment.leaks import kept_leaks
-from mogrid.experiment.on_ray import RayPool, run_shared_cell
 from mogrid.experiment.plan import Plan, measured_costs
-from mogrid.experiment.pool import Pool
 from mogrid.experiment.settings import (
     OBJECTIVES,
     EncoderSettings,
@@ -29,6 +27,8 @@ from mogrid.experiment.settings import (
 from mogrid.files import write_json
 from mogrid.retrieval.models import parse_size
 from mogrid.runs import RunRecord, RunStore
+from mogrid.sweep.on_ray import RayPool, run_shared_cell
+from mogrid.sweep.pool import Pool
 
 __all__ = ["Scale", "Strategies", "SweepSettings", "SweepTraining", "run_sweep", "scale_plan", "sweep_cells"]
 
@@ -196,7 +196,7 @@ def run_sweep(
     Parameters
     ----------
     executor : {"processes", "ray"}
-        Worker processes of this machine, or tasks of Ray (`mogrid.experiment.on_ray.RayPool`).
+        Worker processes of this machine, or tasks of Ray (`mogrid.sweep.on_ray.RayPool`).
     ray_address : str, optional
         Of a Ray cluster whose nodes share the store; by default Ray is started on this machine.
     """

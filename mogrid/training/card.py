@@ -17,7 +17,7 @@ from mogrid.files import write_json, write_text
 if TYPE_CHECKING:
     from mogrid.data import Collection
     from mogrid.evaluation import Evaluation
-    from mogrid.training.settings import TrainSettings
+    from mogrid.training.recipe import TrainSettings
 
 __all__ = ["finish", "write_card"]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from mogrid.attacks.base import Attack
-    from mogrid.training.settings import DatasetSettings, ObjectiveSettings, TrainSettings
+    from mogrid.training.recipe import DatasetSettings, ObjectiveSettings, TrainSettings
 
 __all__ = ["check_roles", "evaluation_collection", "located", "objective_datasets", "training_attack"]
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from mogrid.trainer import ParetoTrainer, ParetoTrainingArguments
-    from mogrid.training.settings import TrainSettings
+    from mogrid.training.recipe import TrainSettings
 
 __all__ = ["train_from_settings"]
 

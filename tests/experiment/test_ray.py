@@ -16,8 +16,8 @@ import yaml
 
 from mogrid.cli import main
 from mogrid.errors import ConfigError
-from mogrid.experiment.on_ray import RayPool, run_shared_cell
-from mogrid.experiment.pool import CellError, Pool
+from mogrid.sweep.on_ray import RayPool, run_shared_cell
+from mogrid.sweep.pool import CellError, Pool
 from tests.experiment.ray_work import work
 from tests.training.tiny import write_data
 
@@ -98,14 +98,14 @@ def test_the_first_error_stops_the_others(local, tmp_path) -> None:
 
 @pytest.mark.parametrize(("kind", "message"), [("fault", "line 1\nline 2"), ("die", "its worker process died 2 times")])
 def test_faults(local, tmp_path, kind, message, monkeypatch) -> None:
-    monkeypatch.setattr("mogrid.experiment.on_ray._RETRIES", 1)
+    monkeypatch.setattr("mogrid.sweep.on_ray._RETRIES", 1)
     with pytest.raises(CellError, match=message) as caught, RayPool(work, workers=2) as pool:
         pool.run([(kind, tmp_path / "x")])
     assert ("\n" in str(caught.value)) == (kind == "fault")
 
 
 def test_a_cell_of_another_process_is_waited_for(local, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("mogrid.experiment.on_ray._PATIENCE", 0.5)
+    monkeypatch.setattr("mogrid.sweep.on_ray._PATIENCE", 0.5)
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
@@ -138,7 +138,7 @@ def test_a_cluster_by_its_address(local, tmp_path) -> None:
 GUEST = """
 import sys
 from pathlib import Path
-from mogrid.experiment.on_ray import RayPool
+from mogrid.sweep.on_ray import RayPool
 from tests.experiment.ray_work import work
 with RayPool(work, workers=3, address=sys.argv[1]) as pool:
     pool.run([("bits", Path(sys.argv[2]) / "1")])
@@ -154,7 +154,7 @@ def test_wrong_addresses(local, address) -> None:
 
 
 def test_ray_is_missing(monkeypatch) -> None:
-    monkeypatch.setattr("mogrid.experiment.on_ray.find_spec", lambda name: None)
+    monkeypatch.setattr("mogrid.sweep.on_ray.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'mogrid\[ray\]'"):
         RayPool(work, workers=1)
 
@@ -229,7 +229,7 @@ def test_options_that_do_not_fit(grid, tmp_path, capsys) -> None:
 DRIVER = """
 import signal, sys
 from pathlib import Path
-from mogrid.experiment.on_ray import RayPool
+from mogrid.sweep.on_ray import RayPool
 from tests.experiment.ray_work import work
 
 def interrupt(number, frame):

@@ -10,8 +10,8 @@ import pytest
 from mogrid.data import Collection, Domain, Role, Split
 from mogrid.errors import ConfigError
 from mogrid.experiment.claims import Busy, claim
-from mogrid.experiment.pool import Pool
 from mogrid.experiment.sample import sample_domain
+from mogrid.sweep.pool import Pool
 
 
 def domain() -> Domain:

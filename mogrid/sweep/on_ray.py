@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from mogrid.errors import ConfigError
-from mogrid.experiment.pool import _PATIENCE, CellError, _environment, _label
+from mogrid.sweep.pool import _PATIENCE, CellError, _environment, _label
 
 if TYPE_CHECKING:
     from mogrid.experiment.cells import Cell
@@ -30,7 +30,7 @@ _POLL = 0.5  # seconds
 
 
 class RayPool:
-    """Tasks of Ray that run cells, with the interface of `mogrid.experiment.pool.Pool`.
+    """Tasks of Ray that run cells, with the interface of `mogrid.sweep.pool.Pool`.
 
     What cells read and write, the store above all, must lie on a file system that all nodes of the cluster share, with
     locks that hold between nodes; every node needs mogrid of the same version. Tasks start in the driver's working

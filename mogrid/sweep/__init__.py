@@ -1,0 +1,1 @@
+"""Many recipes: a grid over a recipe's fields, its cells, and what drains them."""
