@@ -113,7 +113,7 @@ def _attack(cells: Sequence[Any], collection: Any, store: Path) -> None:
     from mogrid.attacks import HotFlip, Misspellings, QueryStuffing
     from mogrid.data import Role
     from mogrid.evaluation import attack_success, evaluate_domain
-    from mogrid.experiment.sample import sample_domain
+    from mogrid.evaluation.sample import sample_domain
     from mogrid.files import write_json
     from mogrid.retrieval import encode_split
     from mogrid.runs import RunStore

@@ -16,7 +16,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.dpr_show import Outcome, show
 from mogrid.data import Collection
 from mogrid.experiment.cells import Cell, DataSource, run_cell, tokenizer_of
-from mogrid.experiment.leaks import kept_leaks
 from mogrid.experiment.plan import EQUAL, Plan
 from mogrid.experiment.settings import OBJECTIVES, ExperimentSettings
 from mogrid.experiment.summary import front_of, select_values, summarise
@@ -24,6 +23,7 @@ from mogrid.files import write_json
 from mogrid.frontier import choose, fit_surrogate, knee, search_front
 from mogrid.runs import RunRecord, RunStore
 from mogrid.sweep.pool import Pool
+from mogrid.training.leaks import kept_leaks
 
 __all__ = ["run"]
 

@@ -67,9 +67,9 @@ def _train(arguments: argparse.Namespace) -> None:
     from benchmarks.running import run_cells
     from mogrid.errors import ConfigError
     from mogrid.experiment.cells import DataSource, tokenizer_of
-    from mogrid.experiment.leaks import kept_leaks
     from mogrid.experiment.plan import Plan
     from mogrid.experiment.settings import ExperimentSettings
+    from mogrid.training.leaks import kept_leaks
 
     if arguments.data is None:
         raise ConfigError("--data: name the folder of BEIR folders, or --show what is in the store")

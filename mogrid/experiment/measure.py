@@ -11,11 +11,11 @@ from mogrid.data import Collection, Domain, Role
 from mogrid.errors import EvaluationError
 from mogrid.evaluation import calibrate, evaluate_bm25, evaluate_domain
 from mogrid.evaluation.attacked import attack_success
-from mogrid.experiment.sample import sample_domain
+from mogrid.evaluation.sample import sample_domain
 from mogrid.experiment.settings import ExperimentSettings
-from mogrid.experiment.tokens import remembering
 from mogrid.retrieval import EncodedSplit, encode, encode_split
 from mogrid.retrieval.splits import judged_queries
+from mogrid.retrieval.tokens import remembering
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

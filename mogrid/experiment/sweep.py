@@ -15,7 +15,6 @@ from mogrid.config import Strict
 from mogrid.data import Collection
 from mogrid.errors import ConfigError, nearest
 from mogrid.experiment.cells import Cell, DataSource, run_cell, tokenizer_of
-from mogrid.experiment.leaks import kept_leaks
 from mogrid.experiment.plan import Plan, measured_costs
 from mogrid.experiment.settings import (
     OBJECTIVES,
@@ -29,6 +28,7 @@ from mogrid.retrieval.models import parse_size
 from mogrid.runs import RunRecord, RunStore
 from mogrid.sweep.on_ray import RayPool, run_shared_cell
 from mogrid.sweep.pool import Pool
+from mogrid.training.leaks import kept_leaks
 
 __all__ = ["Scale", "Strategies", "SweepSettings", "SweepTraining", "run_sweep", "scale_plan", "sweep_cells"]
 

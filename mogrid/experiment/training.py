@@ -16,9 +16,9 @@ from mogrid.checkpoints import KEPT, latest_checkpoint, seal
 from mogrid.data import Collection, Domain, Role, training_pairs
 from mogrid.errors import DataError
 from mogrid.experiment.settings import ExperimentSettings
-from mogrid.experiment.tokens import remembering
 from mogrid.flops import FlopLedger
 from mogrid.retrieval.models import ROUTES
+from mogrid.retrieval.tokens import remembering
 from mogrid.trainer import ParetoTrainer, ParetoTrainingArguments
 
 if TYPE_CHECKING:

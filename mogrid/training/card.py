@@ -48,7 +48,7 @@ def _judge(settings: TrainSettings, collection: Collection, out: Path, console: 
     from mogrid.attacks.registry import attack_from_config
     from mogrid.data import Role
     from mogrid.evaluation import Evaluation, evaluate_retriever
-    from mogrid.experiment.leaks import kept_leaks
+    from mogrid.training.leaks import kept_leaks
 
     assert settings.evaluation is not None
     path = out / "evaluation.json"

@@ -9,8 +9,8 @@ import pytest
 
 from mogrid.data import Collection, Domain, Role, Split
 from mogrid.errors import ConfigError
+from mogrid.evaluation.sample import sample_domain
 from mogrid.experiment.claims import Busy, claim
-from mogrid.experiment.sample import sample_domain
 from mogrid.sweep.pool import Pool
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mogrid.experiment import tokens
-from mogrid.experiment.tokens import remembering
+from mogrid.retrieval.tokens import remembering
 
 TEXTS = ["a curve of trade offs", "an economist", "", "a " * 100, "an economist"]
 
