@@ -83,8 +83,6 @@ def _settings(arguments: argparse.Namespace) -> ExperimentSettings:
 
 def main(argv: Sequence[str] | None = None, *, style: str = "dpr", preset: str = "cpu") -> int:
     """Run the benchmark in the style of a preset; return the process's exit code."""
-    from mogrid.solvers import SolverError
-
     arguments = _parser(style, preset).parse_args(argv)
     console = Console()
     _quiet()
@@ -94,7 +92,7 @@ def main(argv: Sequence[str] | None = None, *, style: str = "dpr", preset: str =
 
         started = time.perf_counter()
         run(_settings(arguments), arguments, console, started)
-    except (MogridError, SolverError) as error:
+    except MogridError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """The command line: ``mogrid COMMAND ...``, each command a module of `mogrid.commands`.
 
-Exit codes: 0 done, 2 bad input (one line on standard error), 3 interrupted; the same command continues.
+Exit codes: 0 done, 1 a fault of mogrid's, 2 bad input, 3 interrupted; the same command continues. Each that is not 0
+comes with one line on standard error.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn
@@ -30,8 +33,8 @@ COMMANDS = {
     "completion": "print a completion script for bash, zsh or tcsh",
 }
 
-DONE, BAD_INPUT, INTERRUPTED = 0, 2, 3
-_CODES = "exit codes: 0 done; 2 bad input, said in one line; 3 interrupted, and the same command continues"
+DONE, FAULT, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3
+_CODES = "exit codes: 0 done; 1 a fault of mogrid's; 2 bad input; 3 interrupted, and the same command continues"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,11 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"mogrid: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
         return BAD_INPUT
-    except Exception as error:
-        if not isinstance(error, _expected()):
-            raise
+    except MogridError as error:
         print(f"mogrid: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT
+    except Exception as error:
+        print(f"mogrid: {_fault(error)}", file=sys.stderr)
+        return FAULT
 
 
 def _run(argv: list[str]) -> int:
@@ -100,10 +104,13 @@ def _version() -> str:
     return __version__
 
 
-def _expected() -> tuple[type[Exception], ...]:
-    """Errors that a user can mend; solvers have their own, behind an import of torch that may not have happened."""
-    solvers = sys.modules.get("mogrid.solvers.errors")
-    return (MogridError,) if solvers is None else (MogridError, solvers.SolverError)
+def _fault(error: Exception) -> str:
+    """Write the traceback of what no user is to blame for to a file of its own, and say where it is."""
+    handle, name = tempfile.mkstemp(prefix="mogrid-fault-", suffix=".txt")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write("".join(traceback.format_exception(error)))
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"a fault of mogrid's, not yours ({said[:200]}); please report it with {name}"
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["ConfigError", "DataError", "EvaluationError", "MogridError", "RoleError", "nearest"]
+__all__ = ["Busy", "ConfigError", "DataError", "EvaluationError", "MogridError", "RoleError", "nearest"]
 
 
 class MogridError(Exception):
@@ -24,12 +24,18 @@ class RoleError(MogridError, ValueError):
     """A domain or an attack was put to a use that its role (train, select, test) forbids."""
 
 
+class Busy(MogridError):
+    """Another process is at work on the same thing."""
+
+
 class EvaluationError(MogridError, ValueError):
     """Embeddings, scores or judgements that no honest figure can be computed from."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the closest known name, else the list of what is known."""
+    """Return ``"; did you mean 'x'?"`` for the closest known name, else the list of what is known, if anything is."""
     choices = sorted(known)
     close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(choices)}"
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(choices)}" if choices else "; it takes none"

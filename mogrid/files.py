@@ -1,4 +1,4 @@
-"""Whole files or none: atomic writes, and state dictionaries as safetensors (no pickle)."""
+"""Whole files or none: atomic writes, state as safetensors (no pickle), sealed checkpoints, and locks."""
 
 from __future__ import annotations
 
@@ -12,12 +12,30 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
-from mogrid.errors import DataError, MogridError
+from mogrid.errors import Busy, DataError, MogridError
 
-__all__ = ["load_state", "naming_a_full_disk", "save_state", "write_bytes", "write_json", "write_text"]
+__all__ = [
+    "KEPT",
+    "held",
+    "latest_checkpoint",
+    "load_state",
+    "naming_a_full_disk",
+    "save_state",
+    "seal",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
 
+KEPT = 2
+"""Checkpoints to keep: the older one is still whole when a kill cuts the newer one short."""
+
+_SEAL = "sealed.json"
 
 _NOTHING = 64 * 1024  # bytes: what is left when a larger write has failed
 
@@ -77,8 +95,6 @@ def write_json(path: Path, value: Any) -> None:
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Save tensors as safetensors and everything else as JSON in the same file's header."""
-    from safetensors.torch import save
-
     tensors = {key: value.contiguous() for key, value in state.items() if isinstance(value, Tensor)}
     rest = {key: value for key, value in state.items() if not isinstance(value, Tensor)}
     write_bytes(path, save(tensors, metadata={"state": json.dumps(rest)}))
@@ -92,11 +108,68 @@ def load_state(path: Path) -> dict[str, Any]:
     DataError
         The file is truncated or was written by something else.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             return {**json.loads(header["state"]), **{key: file.get_tensor(key) for key in file.keys()}}  # noqa: SIM118
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise DataError(f"{path}: not a readable state file ({error})") from error
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a lock file while the context is open; its folder is made where it is missing.
+
+    A lock of the operating system, which goes with its process however that ends: nothing has to be reclaimed.
+
+    Raises
+    ------
+    Busy
+        Another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise Busy(f"{path.parent}: another process is at work there (it holds {path.name})") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def seal(checkpoint: Path, **notes: Any) -> None:
+    """Say that a checkpoint is complete: the sizes of its files, and what else its training must remember."""
+    files = {
+        str(path.relative_to(checkpoint)): path.stat().st_size
+        for path in sorted(checkpoint.rglob("*"))
+        if path.is_file() and path.name != _SEAL
+    }
+    write_json(checkpoint / _SEAL, {"files": files, "notes": notes})
+
+
+def latest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Return the newest whole ``checkpoint-STEP`` of a training's folder with its notes; None where there is none.
+
+    What was cut short by a kill, lost a file or a part of one is removed: the training goes on from an older
+    checkpoint, or from the start, to the same result.
+    """
+    found = None
+    numbered = [path for path in folder.glob("checkpoint-*") if path.name.rpartition("-")[2].isdigit()]
+    for path in sorted(numbered, key=lambda path: int(path.name.rpartition("-")[2])):
+        notes = _notes(path)
+        if notes is None:
+            shutil.rmtree(path)
+        else:
+            found = path, notes
+    return found
+
+
+def _notes(checkpoint: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads((checkpoint / _SEAL).read_text("utf-8"))
+        whole = all((checkpoint / name).stat().st_size == size for name, size in record["files"].items())
+        return dict(record["notes"]) if whole else None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None

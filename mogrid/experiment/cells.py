@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mogrid.data import Collection, Role, embedded_collection, read_collection
 from mogrid.errors import ConfigError
-from mogrid.experiment.claims import claim
 from mogrid.experiment.measure import measure_bm25, measure_model
 from mogrid.experiment.settings import ExperimentSettings
-from mogrid.files import naming_a_full_disk
+from mogrid.files import held, naming_a_full_disk
 from mogrid.flops import non_embedding_parameters
 from mogrid.retrieval.models import build_retriever, load_retriever, train_tokenizer
 from mogrid.runs import RunRecord, RunStore, run_name, versions
@@ -155,7 +154,7 @@ def run_cell(cell: Cell, progress: Callable[[float], None], stop: Callable[[], b
     store = RunStore(cell.store)
     if store.finished(cell.name):
         return
-    with naming_a_full_disk(cell.store), claim(cell.store, cell.name):
+    with naming_a_full_disk(cell.store), held(cell.store / "claims" / f"{cell.name}.lock"):
         if not store.finished(cell.name):
             _run(cell, store, progress, stop)
 

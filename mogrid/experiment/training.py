@@ -12,10 +12,10 @@ from transformers import PrinterCallback, TrainerCallback
 
 from mogrid.attacks.training import perturbed_pairs
 from mogrid.attacks.typos import TRAIN_TYPOS
-from mogrid.checkpoints import KEPT, latest_checkpoint, seal
 from mogrid.data import Collection, Domain, Role, training_pairs
 from mogrid.errors import DataError
 from mogrid.experiment.settings import ExperimentSettings
+from mogrid.files import KEPT, latest_checkpoint, seal
 from mogrid.flops import FlopLedger
 from mogrid.retrieval.models import ROUTES
 from mogrid.retrieval.tokens import remembering

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mogrid.solvers.errors import SolverError, nearest
+from mogrid.errors import nearest
+from mogrid.solvers.errors import SolverError
 
 __all__ = ["PerObjective", "choice", "integer", "number", "per_objective", "values_of"]
 

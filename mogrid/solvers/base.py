@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mogrid.solvers.errors import NonFiniteGradientError, NonFiniteLossError, SolverError, nearest
+from mogrid.errors import nearest
+from mogrid.solvers.errors import NonFiniteGradientError, NonFiniteLossError, SolverError
 
 __all__ = ["Array", "Needs", "Solution", "Solver", "State", "Step", "StepStatistics"]
 

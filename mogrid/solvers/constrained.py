@@ -6,10 +6,11 @@ from numbers import Real
 
 import numpy as np
 
+from mogrid.errors import nearest
 from mogrid.solvers._qp import correlations, nonnegative_qp, spread, uniform
 from mogrid.solvers._settings import PerObjective, number, per_objective, values_of
 from mogrid.solvers.base import Array, Solver, Step
-from mogrid.solvers.errors import SolverError, nearest
+from mogrid.solvers.errors import SolverError
 
 __all__ = ["ConstrainedDescent"]
 

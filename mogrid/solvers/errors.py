@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-__all__ = ["NonFiniteGradientError", "NonFiniteLossError", "SolverError", "nearest"]
+from mogrid.errors import MogridError
+
+__all__ = ["NonFiniteGradientError", "NonFiniteLossError", "SolverError"]
 
 
-class SolverError(ValueError):
+class SolverError(MogridError, ValueError):
     """A solver's name, setting or input is wrong; one line that says which and what would be right."""
 
 
@@ -39,15 +40,6 @@ class NonFiniteLossError(SolverError):
         self.objectives = tuple(losses)
         values = ", ".join(f"{name!r} is {value}" for name, value in losses.items())
         super().__init__(f"step {step}: non-finite loss: {values}")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the closest known name, else the list of what is known."""
-    choices = sorted(known)
-    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known: {', '.join(choices)}" if choices else "; it takes none"
 
 
 def _listed(names: Sequence[str]) -> str:

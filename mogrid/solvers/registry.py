@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from mogrid.errors import nearest
 from mogrid.solvers.aligned_mtl import AlignedMTL
 from mogrid.solvers.annealed import AnnealedWeights
 from mogrid.solvers.base import Solver
@@ -16,7 +17,7 @@ from mogrid.solvers.db_mtl import DBMTL
 from mogrid.solvers.dualproj import DualProj
 from mogrid.solvers.dwa import DWA
 from mogrid.solvers.ema import EMAGramian
-from mogrid.solvers.errors import SolverError, nearest
+from mogrid.solvers.errors import SolverError
 from mogrid.solvers.every_n import EveryN
 from mogrid.solvers.excess_mtl import ExcessMTL
 from mogrid.solvers.fairgrad import FairGrad

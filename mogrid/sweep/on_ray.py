@@ -15,7 +15,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from mogrid.errors import ConfigError
+from mogrid.errors import Busy, ConfigError, MogridError
 from mogrid.sweep.pool import _PATIENCE, CellError, _environment, _label
 
 if TYPE_CHECKING:
@@ -288,15 +288,14 @@ def _run_task(work: Work, cell: Any, number: int, board: Any, threads: int, fold
 
 
 def _failure(error: Exception, cell: Any) -> tuple[str, str]:
-    if isinstance(error, ValueError):  # every error of ours that a user can cause is one
-        return "error", f"{_label(cell)}: {error}"
-    from mogrid.experiment.claims import Busy
     from mogrid.experiment.training import Interrupted
 
     if isinstance(error, Busy):
         return "busy", ""
     if isinstance(error, Interrupted):
         return "stopped", ""
+    if isinstance(error, MogridError):
+        return "error", f"{_label(cell)}: {error}"
     # a fault in a library: the driver shows all of it
     return "error", f"{_label(cell)}: {''.join(traceback.format_exception(error))}"
 

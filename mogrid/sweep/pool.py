@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mogrid.errors import MogridError
+from mogrid.errors import Busy, MogridError
 
 __all__ = ["CellError", "Pool"]
 
@@ -182,7 +182,6 @@ def _worker(work: Any, tasks: Any, events: Any, halt: Any, threads: int) -> None
     threading.Thread(target=_halt_with_parent, args=(parent, halt), daemon=True).start()
     import torch
 
-    from mogrid.experiment.claims import Busy
     from mogrid.experiment.training import Interrupted
 
     torch.set_num_threads(threads)
@@ -201,7 +200,7 @@ def _worker(work: Any, tasks: Any, events: Any, halt: Any, threads: int) -> None
             events.put(_Event(index, "stopped"))
         except Busy:
             events.put(_Event(index, "stopped" if halt.value else "busy"))
-        except ValueError as error:  # every error of ours that a user can cause is one
+        except MogridError as error:
             halt.value = 1  # before this worker takes another cell
             events.put(_Event(index, "error", f"{_label(cell)}: {error}"))
         except Exception:  # a fault in a library: the parent shows all of it

@@ -12,7 +12,6 @@ from pydantic import Field, field_validator, model_validator
 from mogrid.config import Strict, YamlFile, override, read_yaml
 from mogrid.errors import ConfigError, MogridError, nearest
 from mogrid.retrieval.models import Style, parse_size
-from mogrid.solvers.errors import SolverError
 
 __all__ = [
     "DatasetSettings",
@@ -150,7 +149,7 @@ class OptimiserSettings(Strict):
 
         try:
             mode_settings(gradients)
-        except (MogridError, SolverError) as error:
+        except MogridError as error:
             raise ValueError(str(error)) from error
         return gradients
 
@@ -210,7 +209,7 @@ class TrainSettings(Strict):
         names = tuple(self.objectives)
         try:
             from_config(self.solver).active(names)
-        except SolverError as error:
+        except MogridError as error:
             raise ValueError(f"solver: {error}") from error
         for name in self.training.batch_sizes:
             if name not in names:

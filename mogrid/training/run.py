@@ -8,18 +8,16 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from mogrid.checkpoints import KEPT, latest_checkpoint
 from mogrid.errors import ConfigError, DataError
-from mogrid.files import naming_a_full_disk, write_json
+from mogrid.files import KEPT, held, latest_checkpoint, naming_a_full_disk, write_json
 from mogrid.runs import versions
 from mogrid.training.datasets import check_roles, evaluation_collection, located, objective_datasets
 
@@ -55,7 +53,9 @@ def train_from_settings(settings: TrainSettings, base: Path, console: Console) -
     Raises
     ------
     ConfigError
-        The folder holds a training with other settings, or another process is at it.
+        The folder holds a training with other settings.
+    Busy
+        Another process is at it.
     KeyboardInterrupt
         Ctrl-C or SIGTERM, after a checkpoint.
     """
@@ -64,7 +64,7 @@ def train_from_settings(settings: TrainSettings, base: Path, console: Console) -
         if _rank() == 0:
             out.mkdir(parents=True, exist_ok=True)
             stack.enter_context(naming_a_full_disk(out))
-            stack.enter_context(_alone(out))
+            stack.enter_context(held(out / ".lock"))
             _check_settings(out, settings)
         if (out / _RUN).is_file():
             console.print(f"{out}: finished already", highlight=False)
@@ -94,19 +94,6 @@ def _rank() -> int:
 def _ranks() -> int:
     """Return how many processes train together; each sees batches of its own, of like cost."""
     return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    lock = FileLock(out / ".lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise ConfigError(f"{out}: another process is training there") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _identity(settings: TrainSettings) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import time
 
 import torch
 
-from mogrid.errors import DataError
-from mogrid.experiment.claims import Busy, claim
+from mogrid.errors import Busy, DataError
+from mogrid.files import held
 
 
 def work(cell, progress, stop) -> None:
@@ -46,7 +46,7 @@ def work(cell, progress, stop) -> None:
             progress(step / 8)
             time.sleep(0.3)
     elif kind == "claim":
-        with claim(file.parent, file.name):
+        with held(file.with_suffix(".lock")):
             file.write_text("mine")
     else:
         raise Busy

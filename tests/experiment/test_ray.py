@@ -120,8 +120,8 @@ def test_a_cell_of_another_process_is_waited_for(local, tmp_path, monkeypatch) -
 HOLDER = """
 import sys, time
 from pathlib import Path
-from mogrid.experiment.claims import claim
-with claim(Path(sys.argv[1]), "theirs"):
+from mogrid.files import held
+with held(Path(sys.argv[1]) / "theirs.lock"):
     print("held", flush=True)
     time.sleep(2)
 """

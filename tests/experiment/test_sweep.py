@@ -10,7 +10,7 @@ import pytest
 from mogrid.data import Collection, Domain, Role, Split
 from mogrid.errors import ConfigError
 from mogrid.evaluation.sample import sample_domain
-from mogrid.experiment.claims import Busy, claim
+from mogrid.files import held
 from mogrid.sweep.pool import Pool
 
 
@@ -34,33 +34,26 @@ def test_a_sample_keeps_what_is_relevant_and_is_always_the_same() -> None:
     assert len(sample_domain(domain(), None, 1000).corpus) == 50
 
 
-def test_a_claim_is_held_by_one(tmp_path) -> None:
-    with claim(tmp_path, "run"), pytest.raises(Busy), claim(tmp_path, "run"):
-        pass
-    with claim(tmp_path, "run"):
-        pass
-
-
 def claimed_work(cell, progress, stop) -> None:
     folder, name = cell
     if (folder / name).exists():
         return
-    with claim(folder, name):
+    with held(folder / f"{name}.lock"):
         (folder / name).write_text("mine")
 
 
 @pytest.mark.slow
 def test_cells_that_others_run_are_waited_for_or_taken_over(tmp_path) -> None:
     """One claim goes away without a result, as when its process dies; the other leaves one."""
-    held = [claim(tmp_path, name) for name in ("dies", "ends")]
-    for lock in held:
+    locks = [held(tmp_path / f"{name}.lock") for name in ("dies", "ends")]
+    for lock in locks:
         lock.__enter__()
 
     def others() -> None:
         time.sleep(4)
-        held[0].__exit__(None, None, None)
+        locks[0].__exit__(None, None, None)
         (tmp_path / "ends").write_text("theirs")
-        held[1].__exit__(None, None, None)
+        locks[1].__exit__(None, None, None)
 
     thread = threading.Thread(target=others)
     thread.start()

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mogrid.checkpoints import latest_checkpoint, seal
 from mogrid.cli import main
+from mogrid.files import latest_checkpoint, seal
 from tests.training.tiny import settings, write_run
 
 
