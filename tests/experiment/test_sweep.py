@@ -151,7 +151,7 @@ def test_too_small_shares(collection, tmp_path) -> None:
 
 
 def test_leaks_are_counted_once_and_kept(collection, tmp_path, monkeypatch) -> None:
-    from mogrid.experiment import leaks
+    from mogrid.training import leaks
 
     first = leaks.kept_leaks(collection, tmp_path)
     assert first.leaks > 0  # the fixture's other domains repeat the source's documents
