@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from mogrid.data.domain import Collection, Domain, Role
+from mogrid.data.words import units
 from mogrid.errors import ConfigError
 
 __all__ = ["LeakReport", "NearDuplicate", "leak_report", "near_duplicates"]
 
-_WORDS = re.compile(r"\w+")
 _HASHES = 128
 _MISSED = 1e-3
 _AT_ONCE = 4096
@@ -78,8 +77,8 @@ def near_duplicates(
     threshold : float
         In (0, 1].
     words : int
-        Length of a shingle; texts of fewer words are one shingle. Case, spacing and punctuation do not count. Texts
-        without a word are like none.
+        Length of a shingle, in words, or in letters of scripts without spaces; shorter texts are one shingle. Case,
+        spacing and punctuation do not count. Texts without a word are like none.
     seed : int
 
     Raises
@@ -173,7 +172,7 @@ def _documents(domain: Domain, role: Role) -> list[str]:
 
 
 def _shingles(text: str, words: int) -> frozenset[str]:
-    found = _WORDS.findall(text.lower())
+    found = units(text)
     if not found:
         return frozenset()
     return frozenset(" ".join(found[i : i + words]) for i in range(max(len(found) - words + 1, 1)))

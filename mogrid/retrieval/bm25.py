@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mogrid.data.words import terms
 from mogrid.errors import EvaluationError
 from mogrid.retrieval.types import DEPTH
 
@@ -17,7 +18,6 @@ __all__ = ["bm25_run"]
 _K1, _B = 0.9, 0.4
 """Anserini's settings, and so those of BEIR's baseline; bm25s' own default is 1.5 and .75."""
 
-_STOPWORDS = "en"
 _CACHE_SIZE = 16
 _cache: OrderedDict[bytes, Any] = OrderedDict()
 
@@ -26,6 +26,8 @@ def bm25_run(
     queries: Mapping[str, str], corpus: Mapping[str, str], *, depth: int = DEPTH + 1
 ) -> dict[str, dict[str, float]]:
     """Rank a corpus by BM25 (Lucene's variant, k1 = .9, b = .4, English stop words, no stemming).
+
+    Scripts without spaces between words are counted in pairs of letters (`mogrid.data.words`).
 
     The index of a corpus is kept for the life of the process (the last 16 corpora).
 
@@ -41,7 +43,6 @@ def bm25_run(
     dict of str to dict of str to float
         Query id → document id → score; empty for a query without a known word.
     """
-    import bm25s
 
     if not queries or not corpus:
         raise EvaluationError("BM25 needs at least one query and one document")
@@ -49,12 +50,19 @@ def bm25_run(
     if index is None:
         return {query: {} for query in queries}
     ids = list(corpus)
-    tokens = bm25s.tokenize(list(queries.values()), stopwords=_STOPWORDS, return_ids=False, show_progress=False)
+    tokens = _tokens(queries)
     found, scores = index.retrieve(tokens, k=min(depth, len(ids)), show_progress=False)
     return {
         query: {ids[d]: float(score) for d, score in zip(row, row_scores, strict=True) if score > 0}
         for query, row, row_scores in zip(queries, np.asarray(found), np.asarray(scores), strict=True)
     }
+
+
+def _tokens(texts: Mapping[str, str]) -> list[list[str]]:
+    from bm25s.stopwords import STOPWORDS_EN
+
+    left_out = frozenset(STOPWORDS_EN)
+    return [[term for term in terms(text) if term not in left_out] for text in texts.values()]
 
 
 def _index(corpus: Mapping[str, str]) -> Any:
@@ -69,7 +77,7 @@ def _index(corpus: Mapping[str, str]) -> Any:
     if key in _cache:
         _cache.move_to_end(key)
         return _cache[key]
-    tokens = bm25s.tokenize(list(corpus.values()), stopwords=_STOPWORDS, return_ids=False, show_progress=False)
+    tokens = _tokens(corpus)
     index = None
     if any(tokens):
         index = bm25s.BM25(k1=_K1, b=_B, method="lucene")
