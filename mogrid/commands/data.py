@@ -27,15 +27,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
-    from rich.table import Table
 
     from mogrid.data import leak_report
+    from mogrid.progress import status
+    from mogrid.report.table import Table
 
-    with Console(stderr=True).status("reading the data") as status:
+    with status(Console(stderr=True), "reading the data") as stage:
         collection = load_collection(arguments)
         report = None
         if arguments.leaks:
-            status.update("looking for near-duplicates")
+            stage.say("looking for near-duplicates")
             report = leak_report(collection, threshold=arguments.threshold)
     rows = collection.summary()
     if arguments.json:
@@ -47,18 +48,16 @@ def run(arguments: argparse.Namespace) -> int:
         }
         print(json.dumps(record, indent=1))
         return 0
-    table = Table("domain", "role", "documents", "queries", "judgements", show_edge=False,
-                  title=f"data {collection.fingerprint[:12]}", title_justify="left")  # fmt: skip
-    for name, role, *counts in rows:
-        table.add_row(name, role, *(f"{count:,}" for count in counts))
+    shown = [(name, role, *(f"{count:,}" for count in counts)) for name, role, *counts in rows]
+    columns = ("domain", "role", "documents", "queries", "judgements")
     console = Console()
-    console.print(table)
+    console.print(Table(f"data {collection.fingerprint[:12]}", columns, shown, left=frozenset({0, 1})))
     if report is not None:
         console.print(f"\nnear-duplicates of training text (similarity ≥ {report.threshold:g}): {report.leaks}")
         for key, (found, total) in report.counts.items():
             if found:
                 console.print(f"  {key}: {found} of {total:,}", soft_wrap=True)
                 for measured, trained, similarity in report.examples[key]:
-                    shown = f"    {similarity:.2f}  {measured[:60]!r} / {trained[:60]!r}"
-                    console.print(shown, soft_wrap=True, markup=False, highlight=False)
+                    line = f"    {similarity:.2f}  {measured[:60]!r} / {trained[:60]!r}"
+                    console.print(line, soft_wrap=True, markup=False, highlight=False)
     return 0

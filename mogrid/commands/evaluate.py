@@ -118,24 +118,24 @@ def _split(settings: str) -> list[str]:
 
 def _show(result: Evaluation) -> None:
     from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
 
-    columns = ("domain", "queries", "system", "nDCG@10", "RR@10", "R@100", "CE")
-    table = Table(*columns, title=f"{result.model}: {result.role} data {result.data[:12]}", title_justify="left",
-                  show_edge=False)  # fmt: skip
+    from mogrid.report.table import Table, cell, mark
+
+    rows: list[tuple[str, ...]] = []
+    bm25 = {(row["domain"], row["condition"]): row["ndcg"] for row in result.rows() if row["system"] == "BM25"}
     for row in result.rows():
         low, high = row["ndcg_interval"]
         p = row["p_against_bm25"]
-        mark = "" if p is None or p >= 0.05 else " *"
+        sign = "" if p is None else mark(row["ndcg"] - bm25[row["domain"], row["condition"]], p)
         domain = row["domain"] if row["condition"] == "clean" else f"{row['domain']}, {row['condition']}"
-        table.add_row(
-            escape(domain), str(row["queries"]), row["system"], f"{row['ndcg']:.3f} ±{(high - low) / 2:.3f}{mark}",
-            f"{row['rr']:.3f}", f"{row['recall']:.3f}", "" if row["ce"] is None else f"{row['ce']:.2f}",
-        )  # fmt: skip
-    Console().print(table)
+        ndcg = cell(row["ndcg"], (high - low) / 2, mark=sign)
+        entropy = "" if row["ce"] is None else cell(row["ce"], digits=2)
+        rows.append((domain, f"{row['queries']:,}", row["system"], ndcg, cell(row["rr"]), cell(row["recall"]), entropy))
+    columns = ("domain", "queries", "system", "nDCG@10", "RR@10", "R@100", "CE")
+    title = f"{result.model}: {result.role} data {result.data[:12]}"
+    note = "± half of a 95 % interval over queries; ▲ ▼ better or worse than BM25 (paired, Holm-corrected, p < .05)"
+    Console().print(Table(title, columns, rows, note, left=frozenset({0, 2})))
     for system, values in result.summary().items():
         print(f"{system}: " + ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in values.items()))
     if len(result.systems) > 1:
-        print("± 95 % over queries; * p < .05 against BM25 (paired, Holm)")
         print(f"weight of BM25 in the fusion, tuned on select-role data: {result.weight:.1f}")

@@ -128,14 +128,16 @@ def _weights(record: RunRecord) -> list[float]:
 def _show(front: Front, means: Any, widths: Any, best: Any) -> None:
     import numpy as np
     from rich.console import Console
-    from rich.table import Table
+
+    from mogrid.report.table import Table, cell
 
     names = list(dict.fromkeys(front.labels))
-    table = Table("strategy", *front.objectives, "", show_edge=False)
-    for i in np.argsort(means.sum(axis=1)):
-        cells = [
-            f"{value:.3f}" + ("" if np.isnan(half) else f" ±{half:.3f}")
-            for value, half in zip(means[i], widths[i], strict=True)
-        ]
-        table.add_row(names[i], *cells, "front" if best[i] else "")
-    Console().print(table)
+    rows = [
+        (
+            names[i],
+            *(cell(value, half) for value, half in zip(means[i], widths[i], strict=True)),
+            "front" * bool(best[i]),
+        )
+        for i in np.argsort(means.sum(axis=1))
+    ]
+    Console().print(Table("", ("strategy", *front.objectives, ""), rows))

@@ -7,11 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["MARKS", "Line", "Point", "key_mark", "line_chart", "scatter_chart"]
+from mogrid.report.palette import COLOURS, MARKERS
 
-MARKS = ("circle", "square", "diamond", "triangle")
-"""Shapes of points, beside their colours: either tells groups apart."""
+__all__ = ["Line", "Point", "key_mark", "line_chart", "scatter_chart"]
 
+# Of `MARKERS`, about the origin, of about the same weight each.
+_SHAPES = {
+    "o": "M-1,0a1,1 0 1,0 2,0a1,1 0 1,0 -2,0z",
+    "s": "M-1,-1h2v2h-2z",
+    "D": "M0,-1.3l1.3,1.3l-1.3,1.3l-1.3,-1.3z",
+    "^": "M0,-1.2l1.2,2.1h-2.4z",
+    "v": "M0,1.2l1.2,-2.1h-2.4z",
+    "P": "M-.4,-1.2h.8v.8h.8v.8h-.8v.8h-.8v-.8h-.8v-.8h.8z",
+    "X": "M0,-.55l.6,-.6l.55,.55l-.6,.6l.6,.6l-.55,.55l-.6,-.6l-.6,.6l-.55,-.55l.6,-.6l-.6,-.6l.55,-.55z",
+}
 _WIDTH, _HEIGHT = 420.0, 300.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 12.0, 14.0, 44.0
 
@@ -46,10 +55,10 @@ def scatter_chart(points: Sequence[Point], x_label: str, y_label: str) -> str:
     marks = []
     for point in sorted(points, key=lambda p: p.strong):
         said = escape("\n".join(point.says), quote=True)
-        shape = _mark(MARKS[point.group % len(MARKS)], frame.x(point.x), frame.y(point.y), 6.0 if point.strong else 4.5)
+        shape = _mark(point.group, frame.x(point.x), frame.y(point.y), 6.0 if point.strong else 4.5)
         strength = "strong" if point.strong else "weak"
         marks.append(
-            f'<g class="mark c{point.group % 7} {strength}" tabindex="0" role="img" aria-label="{said}" '
+            f'<g class="mark {_colour(point.group)} {strength}" tabindex="0" role="img" aria-label="{said}" '
             f'data-says="{said}">{shape}</g>'
         )
     return frame.svg("".join(marks), x_label, y_label)
@@ -70,11 +79,12 @@ def line_chart(
         )
         said = escape(line.name, quote=True)
         drawn.append(
-            f'<polyline class="line c{number % 7} d{number % 3}" points="{path}"><title>{said}</title></polyline>'
+            f'<polyline class="line {_colour(number)} d{number % 3}" points="{path}"><title>{said}</title></polyline>'
         )
     keys = "".join(
         f'<span class="key"><svg viewBox="0 0 24 8" width="24" height="8" aria-hidden="true">'
-        f'<line class="line c{number % 7} d{number % 3}" x1="0" x2="24" y1="4" y2="4"/></svg>{escape(line.name)}</span>'
+        f'<line class="line {_colour(number)} d{number % 3}" x1="0" x2="24" y1="4" y2="4"/></svg>'
+        f"{escape(line.name)}</span>"
         for number, line in enumerate(lines)
     )
     return frame.svg("".join(drawn), x_label, y_label) + f'<p class="keys">{keys}</p>'
@@ -82,7 +92,7 @@ def line_chart(
 
 def key_mark(group: int) -> str:
     """Return the mark of a group, about the origin, for a legend."""
-    return f'<g class="mark c{group % 7} strong">{_mark(MARKS[group % len(MARKS)], 0.0, 0.0, 5.0)}</g>'
+    return f'<g class="mark {_colour(group)} strong">{_mark(group, 0.0, 0.0, 5.0)}</g>'
 
 
 class _Frame:
@@ -145,13 +155,11 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{round(value, 10) + 0.0:.4g}"
 
 
-def _mark(kind: str, x: float, y: float, r: float) -> str:
-    if kind == "circle":
-        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r}"/>'
-    if kind == "square":
-        return f'<rect x="{x - r:.1f}" y="{y - r:.1f}" width="{2 * r}" height="{2 * r}"/>'
-    if kind == "diamond":
-        s = 1.3 * r
-        return f'<path d="M{x:.1f},{y - s:.1f}l{s:.1f},{s:.1f}l{-s:.1f},{s:.1f}l{-s:.1f},{-s:.1f}z"/>'
-    s = 1.2 * r
-    return f'<path d="M{x:.1f},{y - s:.1f}l{s:.1f},{1.8 * s:.1f}h{-2 * s:.1f}z"/>'
+def _mark(group: int, x: float, y: float, r: float) -> str:
+    shape = _SHAPES[MARKERS[group % len(MARKERS)]]
+    return f'<path transform="translate({x:.1f},{y:.1f}) scale({r})" d="{shape}"/>'
+
+
+def _colour(number: int) -> str:
+    """Return the class of the style sheet that gives a colour."""
+    return f"c{number % len(COLOURS)}"

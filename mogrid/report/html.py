@@ -10,19 +10,10 @@ from typing import Any
 
 from mogrid.files import write_text
 from mogrid.report.charts import key_mark
+from mogrid.report.palette import COLOURS
+from mogrid.report.table import Table
 
-__all__ = ["Chart", "Figure", "Note", "Report", "Table", "write_report"]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table whose first column names the rows. Cells are text already formatted for people."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    note: str = ""
-    highlight: frozenset[int] = frozenset()
+__all__ = ["Chart", "Figure", "Note", "Report", "write_report"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +82,7 @@ p { margin: .4rem 0; max-width: 48rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
+th.l, td.l { text-align: left; }
 thead th { border-bottom: 2px solid var(--line); vertical-align: bottom; }
 tr.mark td { background: var(--mark); }
 figure { margin: 0; }
@@ -105,11 +96,11 @@ figure { margin: 0; }
 .d1 { stroke-dasharray: 6 3; }
 .d2 { stroke-dasharray: 2 2.5; }
 .mark { fill: var(--c); stroke: var(--c); cursor: pointer; }
+.mark path { vector-effect: non-scaling-stroke; }
 .mark.weak { fill-opacity: .15; stroke-width: 1.2; }
 .mark:hover, .mark:focus { stroke: var(--ink); stroke-width: 2.5; outline: none; }
-.c0 { --c: #2f81c6; } .c1 { --c: #d55e00; } .c2 { --c: #009e73; } .c3 { --c: #cc79a7; } .c4 { --c: #e69f00; }
-.c5 { --c: #56b4e9; } .c6 { --c: #8c8c8c; }
-.keys { display: flex; flex-wrap: wrap; gap: .2rem 1rem; font-size: .85rem; max-width: none; }
+{% for colour in colours %}.c{{ loop.index0 }} { --c: {{ colour }}; }
+{% endfor %}.keys { display: flex; flex-wrap: wrap; gap: .2rem 1rem; font-size: .85rem; max-width: none; }
 .key { display: inline-flex; align-items: center; gap: .35rem; }
 .key .mark { cursor: default; }
 #says { position: fixed; z-index: 1; pointer-events: none; white-space: pre-line; max-width: 17rem;
@@ -146,14 +137,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
 <img src="data:image/png;base64,{{ part.image }}" alt="{{ part.item.title }}">
 {% if part.item.caption %}<figcaption>{{ part.item.caption }}</figcaption>{% endif %}
 </figure>
-{% else %}<div class="scroll"><table>
-<thead><tr>{% for name in part.item.columns %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead>
-<tbody>
-{% for row in part.item.rows %}<tr{% if loop.index0 in part.item.highlight %} class="mark"{% endif %}>
-{%- for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
-{% endfor %}</tbody>
-</table></div>
-{% if part.item.note %}<p class="note">{{ part.item.note }}</p>{% endif %}
+{% else %}{{ part.table }}
 {% endif %}{% endif %}
 {% endfor %}
 {% if report.provenance %}<h2>Provenance</h2>
@@ -192,6 +176,9 @@ for (const select of document.querySelectorAll("[data-chooses]")) {
 }
 """
 
+# Black is no colour for a dark page: there, as in the light, it is the ink's.
+_COLOURS = tuple("var(--ink)" if colour == "#000000" else colour for colour in COLOURS)
+
 
 def write_report(path: Path, report: Report) -> None:
     """Write the page atomically. Everything that came from data is escaped."""
@@ -202,14 +189,16 @@ def write_report(path: Path, report: Report) -> None:
     seen: set[str] = set()
     parts = [_view(part, report, seen) for part in report.parts]
     script = Markup(_SCRIPT) if any(isinstance(part, Chart) for part in report.parts) else ""
-    write_text(path, template.render(report=report, parts=parts, script=script))
+    write_text(path, template.render(report=report, parts=parts, script=script, colours=_COLOURS))
 
 
 def _view(part: Table | Figure | Chart | Note, report: Report, seen: set[str]) -> dict[str, Any]:
     from markupsafe import Markup
 
     view: dict[str, Any] = {"item": part, "kind": type(part).__name__, "image": ""}
-    if isinstance(part, Figure):
+    if isinstance(part, Table):
+        view["table"] = Markup(part.html())  # escaped there
+    elif isinstance(part, Figure):
         view["image"] = base64.b64encode(part.path.read_bytes()).decode()
     elif isinstance(part, Chart):
         same = [p for p in report.parts if isinstance(p, Chart) and p.title == part.title]

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from mogrid.errors import DataError
 from mogrid.files import write_json, write_text
+from mogrid.report.table import Table, cell, markdown_text
 
 if TYPE_CHECKING:
     from mogrid.data import Collection
@@ -121,29 +122,30 @@ def write_card(
         yaml.safe_dump(head, sort_keys=False).strip(),
         "---",
         "",
-        f"# {_cell(Path(settings.output).name)}",
+        f"# {markdown_text(Path(settings.output).name)}",
         "",
         f"A dense retriever trained with mogrid for {len(settings.objectives)} "
-        f"objective(s) at once, weighted by `{solver}`, from {_cell(base)}: {trained['parameters']:,} non-embedding "
-        f"parameters, {trained['steps']:,} steps, {trained['flops']['total']:.3g} training FLOPs.",
+        f"objective(s) at once, weighted by `{solver}`, from {markdown_text(base)}: {trained['parameters']:,} "
+        f"non-embedding parameters, {trained['steps']:,} steps, {trained['flops']['total']:.3g} training FLOPs.",
         "",
         "```python",
         "from sentence_transformers import SentenceTransformer",
         "",
-        f'model = SentenceTransformer("{_cell(Path(settings.output).name)}/model")',
+        f'model = SentenceTransformer("{markdown_text(Path(settings.output).name)}/model")',
         "```",
         "",
         "## Objectives",
         "",
-        "| objective | training sets | rows | loss | first loss | last loss | mean weight |",
-        "|---|---|---|---|---|---|---|",
     ]
+    rows = []
     for name, objective in settings.objectives.items():
-        sets = ", ".join(_cell(entry.path) for entry in objective.datasets)
+        sets = ", ".join(entry.path for entry in objective.datasets)
         loss = objective.loss if isinstance(objective.loss, str) else objective.loss["name"]
         first, last, weight = (f"{value:.3f}" for value in ended[name]) if name in ended else ("-", "-", "0")
-        lines.append(f"| {name} | {sets} | {trained['rows'][name]:,} | {loss} | {first} | {last} | {weight} |")
-    lines += ["", "![Losses against each other over the training, and weights](training.png)", ""]
+        rows.append((name, sets, f"{trained['rows'][name]:,}", loss, first, last, weight))
+    columns = ("objective", "training sets", "rows", "loss", "first loss", "last loss", "mean weight")
+    lines += [Table("", columns, rows, left=frozenset({0, 1, 3})).markdown()]
+    lines += ["![Losses against each other over the training, and weights](training.png)", ""]
     if found is not None:
         lines += _results(found)
     lines += ["## Settings", "", "```yaml"]
@@ -154,24 +156,11 @@ def write_card(
 
 
 def _results(found: Evaluation) -> list[str]:
-    lines = [
-        f"## Results on {found.role}-role data",
-        "",
-        "| domain | condition | system | nDCG@10 | RR@10 | R@100 |",
-        "|---|---|---|---|---|---|",
-    ]
+    rows = []
     for row in found.rows():
         low, high = row["ndcg_interval"]
-        lines.append(
-            f"| {_cell(row['domain'])} | {_cell(row['condition'])} | {row['system']} | {row['ndcg']:.3f} "
-            f"±{(high - low) / 2:.3f} | {row['rr']:.3f} | {row['recall']:.3f} |"
-        )
-    return [*lines, "", "± half of a 95 % interval over queries. ![nDCG@10 by domain and system](results.png)", ""]
-
-
-def _cell(text: str) -> str:
-    """Return text that cannot leave its cell or become markup."""
-    plain = " ".join(text.split())
-    for sign in "\\|<>`[]":
-        plain = plain.replace(sign, f"&#{ord(sign)};")
-    return plain
+        ndcg = cell(row["ndcg"], (high - low) / 2)
+        rows.append((row["domain"], row["condition"], row["system"], ndcg, cell(row["rr"]), cell(row["recall"])))
+    columns = ("domain", "condition", "system", "nDCG@10", "RR@10", "R@100")
+    table = Table("", columns, rows, "± half of a 95 % interval over queries.", left=frozenset({0, 1, 2}))
+    return [f"## Results on {found.role}-role data", "", table.markdown(), "![nDCG@10](results.png)", ""]

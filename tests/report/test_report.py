@@ -98,7 +98,7 @@ def test_what_it_says_is_in_the_records(page) -> None:
     ):
         assert f"<h2>{heading}" in text
     for strategy in ("BM25", "effectiveness only", "equal weights", "Pareto training"):
-        assert f"<td>{strategy}</td>" in text
+        assert f'<td class="l">{strategy}</td>' in text
     record = json.loads(next(page.parent.glob("runs/*/run.json")).read_text())
     assert record["data"] in text
     marks = re.findall(r'data-says="([^"]*)"', text)

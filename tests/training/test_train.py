@@ -15,6 +15,7 @@ import yaml
 
 from mogrid.cli import main
 from mogrid.files import latest_checkpoint, seal
+from mogrid.report.table import cell
 from tests.training.tiny import settings, write_run
 
 
@@ -48,7 +49,7 @@ def test_the_record_and_the_card_say_what_was_done(trained) -> None:
     for name in settings()["objectives"]:
         assert f"| {name} |" in card
     ndcg = record["results"]["model"]["ndcg"]
-    assert f"| home | clean | model | {ndcg:.3f} " in card
+    assert f"| home | clean | model | {cell(ndcg)}±" in card
     for figure in ("training.png", "results.png"):
         assert f"({figure})" in card
         assert (trained / "model" / figure).read_bytes().startswith(b"\x89PNG")

@@ -1,4 +1,4 @@
-"""What all figures share: colours, markers, sizes, and files that are whole."""
+"""What all figures share: sizes, clean axes, and files that are whole."""
 
 from __future__ import annotations
 
@@ -10,17 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mogrid.files import write_bytes
+from mogrid.report.palette import COLOURS, FAINT, GREY, INK, MARKERS
 
 __all__ = ["COLOURS", "DASHES", "DPI", "FAINT", "GREY", "INK", "MARKERS", "Floats", "clean", "new_figure", "save"]
 
 Floats = NDArray[np.float64]
 
-# Okabe & Ito's palette, in an order that keeps neighbours apart; its yellow is too faint for a line on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-GREY = "#8c8c8c"
-INK = "#222222"
-FAINT = "#a9b8c6"
 _GRID = "#ebebeb"
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)))
 DPI = 150
