@@ -112,10 +112,8 @@ def _attack(cells: Sequence[Any], collection: Any, store: Path) -> None:
 
     from mogrid.attacks import HotFlip, Misspellings, QueryStuffing
     from mogrid.data import Role
-    from mogrid.evaluation import attack_success, evaluate_domain
-    from mogrid.evaluation.sample import sample_domain
+    from mogrid.evaluation import JudgedSplit, attack_success, judging, sample_domain
     from mogrid.files import write_json
-    from mogrid.retrieval import encode_split
     from mogrid.runs import RunStore
 
     domain = sample_domain(collection.source, None, 3000)
@@ -125,16 +123,15 @@ def _attack(cells: Sequence[Any], collection: Any, store: Path) -> None:
         if path.is_file():
             continue
         model = SentenceTransformer(str(RunStore(store).folder(cell.name) / "model"), device="cpu")
-        encoded = encode_split(model, domain, Role.TEST)
         temperature = RunStore(store).read(cell.name, queries=False).temperature
         wrong = {"misspellings": Misspellings()}
-        results = evaluate_domain(model, domain, Role.TEST, encoded=encoded, temperature=temperature, conditions=wrong)
+        clean, misspelt = judging(model, [JudgedSplit(domain, Role.TEST, wrong)], temperature=temperature)
         success = {
-            name: attack_success(model, domain, Role.TEST, attack, targets=100, encoded=encoded).outcomes
+            name: attack_success(model, domain, Role.TEST, attack, targets=100, encoded=clean.encoded).outcomes
             for name, attack in attacks.items()
         }
         found = {
-            "misspellings": next(dict(r.ndcg) for r in results if r.condition == "misspellings"),
+            "misspellings": misspelt.result.ndcg,
             "success": {name: [int(o.after <= 10) for o in outcomes] for name, outcomes in success.items()},
         }
         path.parent.mkdir(parents=True, exist_ok=True)

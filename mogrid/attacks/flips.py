@@ -17,7 +17,7 @@ from mogrid.attacks.base import Attack
 from mogrid.data.domain import Role
 from mogrid.errors import ConfigError, EvaluationError
 from mogrid.flops import crafting
-from mogrid.retrieval.encode import encode, input_module, prompt_of
+from mogrid.retrieval.encode import comparable, encode, input_module, prompt_of
 from mogrid.retrieval.search import search
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ def _gradients(
     handle = words.embedding.register_forward_hook(catch)
     try:
         with torch.enable_grad():
-            vectors = model(features, task="document")["sentence_embedding"]
+            vectors = comparable(model, model(features, task="document")["sentence_embedding"])
             score = (vectors * torch.as_tensor(queries, device=vectors.device)).sum()
             (gradient,) = torch.autograd.grad(score, caught)
     finally:

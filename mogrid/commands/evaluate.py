@@ -67,12 +67,14 @@ def run(arguments: argparse.Namespace) -> int:
             baselines=not arguments.no_baselines,
             seed=arguments.seed,
             runs=arguments.runs,
-            progress=lambda what: status.update(f"judging {what}"),
+            progress=lambda what, share: status.update(f"judging {what}: {share:.0%}"),
         )
     if arguments.out is not None:
         result.save(arguments.out)
     if arguments.figure is not None:
-        result.draw(arguments.figure)
+        from mogrid.report.figures.systems import plot_systems
+
+        plot_systems(arguments.figure, result.rows(), f"{result.model}: {result.role} data")
     if arguments.json:
         print(json.dumps(result.rows(), indent=1))
     else:

@@ -246,12 +246,12 @@ def _choose(encoded: EncodedSplit, targets: int, band: tuple[int, int], rng: np.
     chosen: list[_Choice] = []
     for start in range(0, len(order), _QUERIES_AT_ONCE):
         some = order[start : start + _QUERIES_AT_ONCE]
-        for query, scores in zip(some.tolist(), encoded.queries[some] @ encoded.documents.T, strict=True):
+        for query, scores in zip(some.tolist(), encoded.scores(some), strict=True):
             judged = encoded.qrels[encoded.query_ids[query]]
             relevant = {row_of[document] for document, relevance in judged.items() if relevance > 0}
             ranking = np.argsort(-scores, kind="stable")[band[0] - 1 : band[1]]
             places = [(int(d), 1 + int((scores > scores[d]).sum())) for d in ranking if int(d) not in relevant]
-            outside = [(document, rank) for document, rank in places if rank > _TOP]
+            outside = [(document, rank) for document, rank in places if rank > _TOP and np.isfinite(scores[document])]
             for place in rng.permutation(len(outside))[:each]:
                 chosen.append(_Choice(query, *outside[place]))
         if len(chosen) >= targets:
@@ -264,7 +264,7 @@ def _after(encoded: EncodedSplit, chosen: Sequence[_Choice], attacked: np.ndarra
     found = []
     for choice, vector in zip(chosen, attacked, strict=True):
         query = encoded.queries[choice.query]
-        scores = encoded.documents @ query
+        (scores,) = encoded.scores([choice.query])
         name = encoded.query_ids[choice.query]
         places, gains = relevant_ranks(encoded, name, scores)
         clean = ndcg_at(places[:, 1], gains)

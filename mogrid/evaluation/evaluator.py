@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from sentence_transformers.evaluation import SentenceEvaluator
 
+from mogrid.attacks.base import Attack
+from mogrid.attacks.typos import SELECT_TYPOS
 from mogrid.data.domain import Collection, Role
 from mogrid.errors import RoleError
-from mogrid.evaluation.evaluate import evaluate_domain
+from mogrid.evaluation.judge import JudgedSplit, judge
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-
-    from mogrid.attacks.base import Attack
 
 __all__ = ["RobustnessEvaluator"]
 
@@ -56,8 +56,6 @@ class RobustnessEvaluator(SentenceEvaluator):
         write_csv: bool = True,
     ) -> None:
         super().__init__()
-        from mogrid.attacks.typos import SELECT_TYPOS
-
         if role is not Role.SELECT:
             raise RoleError(f"what is looked at while training steers it: the role is 'select', not {str(role)!r}")
         self.perturbation: Attack = perturbation or SELECT_TYPOS
@@ -73,8 +71,9 @@ class RobustnessEvaluator(SentenceEvaluator):
         self, model: SentenceTransformer, output_path: str | None = None, epoch: int = -1, steps: int = -1
     ) -> dict[str, float]:
         source = self.collection.source
-        clean, typos = evaluate_domain(model, source, self.role, conditions={"typo": self.perturbation})
-        others = [evaluate_domain(model, domain, self.role)[0] for domain in self.collection.ood_with(self.role)]
+        splits = [JudgedSplit(source, self.role, {"typo": self.perturbation})]
+        splits += [JudgedSplit(domain, self.role) for domain in self.collection.ood_with(self.role)]
+        clean, typos, *others = judge(model, splits, temperature=1.0)
         metrics = {"ndcg": clean.means["ndcg"], "ce": clean.means["ce"]}
         metrics |= {"typo_ndcg": typos.means["ndcg"], "typo_ce": typos.means["ce"]}
         if others:

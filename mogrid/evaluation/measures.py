@@ -19,6 +19,7 @@ __all__ = [
     "COLLAPSE_TIES",
     "Measures",
     "break_ties",
+    "ceiling",
     "effective_dimensions",
     "rank_measures",
     "tie_fraction",
@@ -47,14 +48,6 @@ class Measures:
     rr: dict[str, float]
     recall: dict[str, float]
     tie_fraction: float
-
-    @property
-    def collapsed(self) -> bool:
-        """Whether more than 1 % of neighbouring results tie: scores that no longer tell documents apart.
-
-        Of dense runs only: BM25's scores tie by their nature.
-        """
-        return self.tie_fraction > COLLAPSE_TIES
 
 
 def rank_measures(run: Run, qrels: Qrels, twins: Mapping[str, str] | None = None) -> Measures:
@@ -153,6 +146,34 @@ def tie_fraction(run: Run, twins: Mapping[str, str] | None = None, depth: int = 
         pairs += max(len(ranking) - 1, 0)
         equal += sum(x == y and twins.get(a, a) != twins.get(b, b) for (a, x), (b, y) in itertools.pairwise(ranking))
     return equal / pairs if pairs else 0.0
+
+
+def ceiling(qrels: Qrels, twins: Mapping[str, str]) -> float:
+    """Return the mean nDCG@10 of the best ranking there is, where documents that read the same have to tie.
+
+    A relevant document with a twin that is not judged can come no higher than after it: ties count against the system.
+    Groups of twins are put in the order of their gain per place, which is the best one but in odd cases.
+
+    Parameters
+    ----------
+    qrels : mapping of str to mapping of str to int
+    twins : mapping of str to str
+        As in `tie_fraction`.
+    """
+    members: dict[str, list[str]] = {}
+    for document, first in twins.items():
+        members.setdefault(first, [first]).append(document)
+    best: dict[str, dict[str, float]] = {}
+    for query, judged in qrels.items():
+        worth: dict[str, float] = {}
+        for document in (d for d, relevance in judged.items() if relevance > 0):
+            first = twins.get(document, document)
+            gains = [max(judged.get(twin, 0), 0) for twin in members.get(first, [first])]
+            worth[first] = sum(gains) / len(gains)
+        order = sorted(worth, key=lambda first: -worth[first])
+        best[query] = {d: -float(place) for place, first in enumerate(order) for d in members.get(first, [first])}
+    values = rank_measures(best, qrels).ndcg.values()
+    return sum(values) / len(values)
 
 
 def effective_dimensions(vectors: NDArray[np.floating[Any]], rows: int = 4096) -> float:

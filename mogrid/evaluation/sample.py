@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mogrid.data import Domain, Role, Split
+from mogrid.data.domain import Domain, Role, Split
 from mogrid.retrieval.splits import judged_queries, stream
 
 __all__ = ["sample_domain"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mogrid.data import Role
 from mogrid.errors import DataError
-from mogrid.evaluation import PairedTest, compare
+from mogrid.evaluation import PairedTest, SplitResult, compare
 from mogrid.experiment.measure import TYPOS
 from mogrid.experiment.settings import OBJECTIVES
 from mogrid.frontier import Front, Hypervolume, bootstrap_hypervolume
@@ -198,7 +198,7 @@ def summarise(records: Sequence[RunRecord], source: str, *, baseline: str, draws
                 widths=widths,
                 success=_success(runs, draws),
                 tests={measure: test[name] for measure, test in tests.items() if name in test},
-                collapsed=any(r["ce"] and r["tie_fraction"] > 0.01 for run in runs for r in run.results),
+                collapsed=any(SplitResult.from_json(r).collapsed for run in runs for r in run.results),
             )
         )
     return Summary(source, tuple(rows))

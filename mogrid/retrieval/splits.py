@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import zlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -25,10 +26,14 @@ __all__ = [
     "EncodedSplit",
     "check_role",
     "encode_split",
+    "equal_texts",
     "judged_queries",
+    "queries_in_corpus",
     "relevant_pairs",
     "stream",
 ]
+
+_NO_WORD = re.compile(r"\W+")
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,13 @@ class EncodedSplit:
     query_ids, document_ids : list of str
         Of the rows of the matrices. Queries are those with at least one relevant document.
     queries : ndarray, shape (n, d), float32
+        Inner products with `documents` are the scores, whatever the model's similarity.
     documents : ndarray, shape (m, d), float32
     qrels : mapping of str to mapping of str to int
     twins : dict of str to str
         Document id → first id that reads the same to the model, where several do: they tie by right.
+    own : frozenset of str
+        Queries that stand in the corpus under their own id: that document is no result of theirs.
     """
 
     domain: str
@@ -55,11 +63,20 @@ class EncodedSplit:
     documents: NDArray[np.float32]
     qrels: Qrels
     twins: Mapping[str, str]
+    own: frozenset[str] = frozenset()
 
     @cached_property
     def rows(self) -> dict[str, int]:
         """Document id → row."""
         return {document: row for row, document in enumerate(self.document_ids)}
+
+    def scores(self, rows: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return what some queries score with every document (len(rows), m); −∞ with themselves in the corpus."""
+        found: NDArray[np.float32] = self.queries[rows] @ self.documents.T
+        for place, row in enumerate(rows):
+            if self.query_ids[row] in self.own:
+                found[place, self.rows[self.query_ids[row]]] = -np.inf
+        return found
 
     def __post_init__(self) -> None:
         for name, ids, matrix in (
@@ -73,21 +90,68 @@ class EncodedSplit:
 
 
 def encode_split(
-    model: SentenceTransformer, domain: Domain, role: Role, *, preprocess: Preprocess | None = None
+    model: SentenceTransformer,
+    domain: Domain,
+    role: Role,
+    *,
+    beside: EncodedSplit | None = None,
+    preprocess: Preprocess | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> EncodedSplit:
-    """Encode the judged queries of a split, and the corpus (through `preprocess`, see `encode`)."""
+    """Encode the judged queries of a split, and the corpus (through `preprocess`, see `encode`).
+
+    Parameters
+    ----------
+    beside : EncodedSplit, optional
+        Another split of the domain that this model has encoded: its documents are not encoded again.
+    """
     queries, qrels = judged_queries(domain, role)
-    documents = encode(model, list(domain.corpus.values()), "document", preprocess=preprocess)
+    if beside is None:
+        texts = list(domain.corpus.values())
+        documents = encode(model, texts, "document", preprocess=preprocess, progress=progress)
+        twins: Mapping[str, str] = _twins(model, domain.corpus, documents)
+    else:
+        documents, twins = beside.documents, beside.twins
     return EncodedSplit(
         domain=domain.name,
         role=str(role),
         query_ids=list(queries),
         document_ids=list(domain.corpus),
-        queries=encode(model, list(queries.values()), "query"),
+        queries=encode(model, list(queries.values()), "query", progress=progress),
         documents=documents,
         qrels=qrels,
-        twins=_twins(model, domain.corpus, documents),
+        twins=twins,
+        own=queries_in_corpus(queries, domain.corpus, qrels),
     )
+
+
+def queries_in_corpus(queries: Mapping[str, str], corpus: Mapping[str, str], qrels: Qrels) -> frozenset[str]:
+    """Return the queries that stand in the corpus under their own id, as in ArguAna and Quora.
+
+    An equal id alone says little where both are numbered from 1: one text must hold the other, too, but for case and
+    punctuation, and be no small part of it (the rest is a title). A document that is judged relevant is one to find,
+    whatever it is called.
+    """
+    return frozenset(
+        query
+        for query, text in queries.items()
+        if query in corpus and qrels.get(query, {}).get(query, 0) <= 0 and _holds(_words(text), _words(corpus[query]))
+    )
+
+
+def _holds(first: str, second: str) -> bool:
+    short, long = sorted((first, second), key=len)
+    return short.strip() != "" and short in long and 3 * len(short) >= len(long)
+
+
+def equal_texts(corpus: Mapping[str, str]) -> dict[str, str]:
+    """Return id → first id of equal text, for every later one."""
+    first: dict[str, str] = {}
+    return {name: first[text] for name, text in corpus.items() if first.setdefault(text, name) != name}
+
+
+def _words(text: str) -> str:
+    return f" {_NO_WORD.sub(' ', text.casefold()).strip()} "
 
 
 def check_role(attack: Attack, domain: Domain, role: Role) -> None:
@@ -116,7 +180,10 @@ def judged_queries(domain: Domain, role: Role) -> tuple[dict[str, str], Qrels]:
 
 
 def relevant_pairs(encoded: EncodedSplit) -> tuple[NDArray[np.int64], NDArray[np.int64], Sequence[set[int]]]:
-    """Return query row, row of its positive, and rows of all its relevant documents, of every relevant pair."""
+    """Return, of every relevant pair, query row, row of its positive, and rows that are no negatives of the query.
+
+    Those are all its relevant documents, and itself where it stands in the corpus.
+    """
     row_of = {document: row for row, document in enumerate(encoded.document_ids)}
     queries: list[int] = []
     positives: list[int] = []
@@ -129,7 +196,7 @@ def relevant_pairs(encoded: EncodedSplit) -> tuple[NDArray[np.int64], NDArray[np
         rows = {row_of[document] for document in relevant}
         queries += [row] * len(rows)
         positives += sorted(rows)
-        exclude += [rows] * len(rows)
+        exclude += [rows | {row_of[query]} if query in encoded.own else rows] * len(rows)
     return np.array(queries), np.array(positives), exclude
 
 

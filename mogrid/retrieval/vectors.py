@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from mogrid.data.domain import Domain, Role
 from mogrid.errors import DataError, EvaluationError
 from mogrid.files import write_bytes, write_json, write_text
-from mogrid.retrieval.encode import check_finite, encode
+from mogrid.retrieval.encode import check_finite, encode, similarity
 from mogrid.retrieval.search import search
-from mogrid.retrieval.splits import EncodedSplit, judged_queries
+from mogrid.retrieval.splits import EncodedSplit, equal_texts, judged_queries, queries_in_corpus
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -77,7 +77,7 @@ def load_vectors(path: Path | str) -> tuple[list[str], Floats]:
 
 
 def split_from_vectors(domain: Domain, role: Role, queries: Path | str, documents: Path | str) -> EncodedSplit:
-    """Return a split to judge from vectors that anything made, in place of a model.
+    """Return a split to judge from vectors that anything made, in place of a model. Inner products are the scores.
 
     Parameters
     ----------
@@ -122,14 +122,9 @@ def split_from_vectors(domain: Domain, role: Role, queries: Path | str, document
         queries=np.ascontiguousarray(query_rows[rows], dtype=np.float32),
         documents=np.ascontiguousarray(document_rows, dtype=np.float32),
         qrels=qrels,
-        twins=_equal_texts(domain.corpus),
+        twins=equal_texts(domain.corpus),
+        own=queries_in_corpus(judged, domain.corpus, qrels),
     )
-
-
-def _equal_texts(corpus: Mapping[str, str]) -> dict[str, str]:
-    """Return id → first id of equal text: what a model reads of a text is not known here."""
-    first: dict[str, str] = {}
-    return {name: first[text] for name, text in corpus.items() if first.setdefault(text, name) != name}
 
 
 def model_fingerprint(model: SentenceTransformer, kind: str) -> str:
@@ -137,7 +132,8 @@ def model_fingerprint(model: SentenceTransformer, kind: str) -> str:
     from safetensors.torch import save
 
     digest = hashlib.sha256(kind.encode())
-    digest.update(json.dumps([dict(model.prompts), model.default_prompt_name, model.truncate_dim]).encode())
+    how = [dict(model.prompts), model.default_prompt_name, model.truncate_dim, similarity(model)]
+    digest.update(json.dumps(how).encode())
     digest.update(repr([(type(m).__name__, getattr(m, "max_seq_length", None)) for m in model.modules()]).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(save({name: tensor.detach().cpu().contiguous()}))

@@ -31,11 +31,12 @@ def finish(settings: TrainSettings, collection: Collection | None, out: Path, co
     steps = _steps(out / "steps.jsonl")
     found = None if collection is None else _judge(settings, collection, out, console)
     from mogrid.report.figures import plot_path
+    from mogrid.report.figures.systems import plot_systems
 
     model = out / "model"
     plot_path(model / "training.png", steps, tuple(settings.objectives), title="Losses and weights of the training")
     if found is not None:
-        found.draw(model / "results.png")
+        plot_systems(model / "results.png", found.rows(), f"{found.model}: {found.role} data")
     write_card(model / "README.md", settings, trained, _ended(steps, tuple(settings.objectives)), found)
     summary = None if found is None else found.summary()
     write_json(out / "run.json", {**trained, "settings": settings.model_dump(mode="json"), "results": summary})
@@ -72,7 +73,7 @@ def _judge(settings: TrainSettings, collection: Collection, out: Path, console: 
             name=Path(settings.output).name,
             perturbations=perturbations,
             seed=settings.seed,
-            progress=lambda what: status.update(f"judging {what}"),
+            progress=lambda what, share: status.update(f"judging {what}: {share:.0%}"),
         )
     found.save(path)
     return found

@@ -9,19 +9,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from mogrid.data.domain import Collection, Domain, Role
+from mogrid.data.domain import Collection, Role
 from mogrid.errors import DataError
-from mogrid.evaluation.evaluate import _perturbed_queries, calibrate, dense_run, evaluate_embeddings, evaluate_run
 from mogrid.evaluation.fusion import interpolate, tune_interpolation
-from mogrid.evaluation.intervals import PairedTest, bootstrap_interval, compare
-from mogrid.evaluation.results import SplitResult
+from mogrid.evaluation.intervals import PairedTest, bootstrap_interval, compare, holm
+from mogrid.evaluation.judge import JudgedSplit, by_bm25, evaluate_run, judging
+from mogrid.evaluation.results import CLEAN, SplitResult
 from mogrid.evaluation.trec import write_run
 from mogrid.files import write_json
-from mogrid.retrieval.bm25 import bm25_run
-from mogrid.retrieval.encode import encode
-from mogrid.retrieval.splits import EncodedSplit, encode_split, judged_queries
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -89,8 +84,6 @@ class Evaluation:
         for result in self.systems[MODEL]:
             key = result.domain, result.condition
             found[key] = compare({"model": result.ndcg}, base[key])["model"]
-        from mogrid.evaluation.intervals import holm
-
         corrected = holm([test.p_value for test in found.values()])
         return {key: replace(t, p_value=float(p)) for (key, t), p in zip(found.items(), corrected, strict=True)}
 
@@ -136,12 +129,6 @@ class Evaluation:
                 raise
             raise DataError(f"{path}: not the record of an evaluation ({error})") from error
 
-    def draw(self, path: Path | str) -> None:
-        """Draw nDCG@10 of every domain and condition, with 95 % intervals over queries, as a PNG."""
-        from mogrid.report.figures.systems import plot_systems
-
-        plot_systems(Path(path), self.rows(), f"{self.model}: {self.role} data")
-
 
 def evaluate_retriever(
     model: SentenceTransformer,
@@ -153,14 +140,14 @@ def evaluate_retriever(
     baselines: bool = True,
     seed: int = 0,
     runs: Path | None = None,
-    progress: Callable[[str], None] = lambda domain: None,
+    progress: Callable[[str, float], None] | None = None,
 ) -> Evaluation:
     """Judge a retriever on the source and on every other domain of a role.
 
     Parameters
     ----------
     model : SentenceTransformer
-        Scored by inner products, or by cosines where it says so (``similarity_fn_name``).
+        Scored by the similarity that it names itself (cosine or dot).
     collection : Collection
     role : Role
         ``select`` while anything may still be chosen, ``test`` once.
@@ -174,7 +161,7 @@ def evaluate_retriever(
         Of perturbations and negatives.
     runs : Path, optional
         Folder for TREC run files, one a domain and condition.
-    progress : callable of what is done next
+    progress : callable of (what is judged, share done), optional
 
     Raises
     ------
@@ -184,53 +171,34 @@ def evaluate_retriever(
         Embeddings are not finite.
     """
     source = collection.source
-    progress(f"{source.name}, select")
-    splits = [_encoded(model, source, Role.SELECT)]
-    splits += [_encoded(model, domain, Role.SELECT) for domain in collection.ood_with(Role.SELECT)]
-    temperature = calibrate(splits, seed=seed)
+    perturbed = perturbations or {}
+    # First the split that the weight of BM25 is tuned on; all select splits, whose temperature that of the test is.
+    asked = [JudgedSplit(domain, Role.SELECT) for domain in (source, *collection.ood_with(Role.SELECT))]
+    asked += [JudgedSplit(domain, role, perturbed) for domain in (source, *collection.ood_with(role))]
     weight = 0.0
-    if baselines:
-        queries, qrels = judged_queries(source, Role.SELECT)
-        weight = tune_interpolation(bm25_run(queries, source.corpus), dense_run(splits[0]), qrels, "select")
     systems: dict[str, list[SplitResult]] = {name: [] for name in (MODEL, *((BM25, FUSED) if baselines else ()))}
-    for domain in (source, *collection.ood_with(role)):
-        progress(f"{domain.name}, {role}")
-        split = next((s for s in splits if (s.domain, s.role) == (domain.name, role)), None)
-        split = split or _encoded(model, domain, role)
-        queries, qrels = judged_queries(domain, role)
-        texts = {"clean": list(queries.values())}
-        texts |= _perturbed_queries(model, domain, role, perturbations or {}, seed)
-        for condition, written in texts.items():
-            moved = split if condition == "clean" else replace(split, queries=_vectors(model, written, "query"))
-            systems[MODEL].append(evaluate_embeddings(moved, condition=condition, seed=seed, temperature=temperature))
-            dense = dense_run(moved)
-            if runs is not None:
-                runs.mkdir(parents=True, exist_ok=True)
-                write_run(runs / f"{domain.name}.{role}.{condition}.run", dense)
-            if baselines:
-                lexical = bm25_run(dict(zip(queries, written, strict=True)), domain.corpus)
-                place = (qrels, domain.name, str(role))
-                systems[BM25].append(evaluate_run(lexical, *place, condition=condition, seed=seed))
-                fused = interpolate(lexical, dense, weight)
-                systems[FUSED].append(evaluate_run(fused, *place, condition=condition, seed=seed))
+    for cell in judging(model, asked, seed=seed, progress=progress):
+        result, qrels = cell.result, cell.domain.split(cell.role).qrels
+        tunes = baselines and cell.domain is source and cell.role is Role.SELECT and cell.condition == CLEAN
+        if cell.role is not role and not tunes:
+            continue
+        lexical, by_words = (
+            by_bm25(cell.domain, cell.role, cell.condition, cell.queries, seed) if baselines else ({}, None)
+        )
+        if tunes:
+            weight = tune_interpolation(lexical, cell.run, qrels, "select")
+        if cell.role is not role:
+            continue
+        systems[MODEL].append(result)
+        if runs is not None:
+            runs.mkdir(parents=True, exist_ok=True)
+            write_run(runs / f"{result.domain}.{role}.{result.condition}.run", cell.run)
+        if by_words is not None:
+            systems[BM25].append(replace(by_words, changed=result.changed))
+            place = result.domain, result.role
+            fused = evaluate_run(
+                interpolate(lexical, cell.run, weight), qrels, *place, condition=result.condition, seed=seed,
+                best=result.ceiling,
+            )  # fmt: skip
+            systems[FUSED].append(replace(fused, changed=result.changed))
     return Evaluation(name, collection.fingerprint, source.name, str(role), weight, systems)
-
-
-def _encoded(model: SentenceTransformer, domain: Domain, role: Role) -> EncodedSplit:
-    split = encode_split(model, domain, role)
-    if not _cosine(model):
-        return split
-    return replace(split, queries=_unit(split.queries), documents=_unit(split.documents))
-
-
-def _vectors(model: SentenceTransformer, texts: list[str], kind: Any) -> np.ndarray:
-    vectors = encode(model, texts, kind)
-    return _unit(vectors) if _cosine(model) else vectors
-
-
-def _cosine(model: SentenceTransformer) -> bool:
-    return str(getattr(model, "similarity_fn_name", "dot")) == "cosine"
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12), dtype=np.float32)
