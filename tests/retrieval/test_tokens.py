@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mogrid.experiment import tokens
+from mogrid.retrieval import tokens
 from mogrid.retrieval.tokens import remembering
 
 TEXTS = ["a curve of trade offs", "an economist", "", "a " * 100, "an economist"]
