@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: dpr test kills docs lint types audit clean
+# The release whose CPU build the lock names; a newer one from PyPI is gigabytes of CUDA on Linux.
+TORCH ?= torch==2.13.0
+
+.PHONY: dpr test kills docs lint types audit lock clean
 
 dpr: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.dpr $(ARGS)
@@ -31,24 +34,29 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
-# The constraints keep pip from pulling gigabytes of CUDA; a GPU machine installs its own torch first.
+# Pins everything that the other targets install, for every supported Python: `make lock ARGS=--upgrade` takes the newest
+# of everything. What CUDA is made of stays open: it comes with the torch of a machine that has it.
+lock: $(VENV)/.uv
+	printf '%s\n' '$(TORCH)' hatchling editables uv | $(BIN)/uv pip compile -q pyproject.toml - --all-extras --universal \
+	  --python-version 3.11 --fork-strategy fewest --no-annotate --no-emit-package pip --custom-compile-command 'make lock' \
+	  -o constraints.txt $(ARGS)
+	grep -Ev '^(cuda|nvidia|triton)' constraints.txt >constraints.tmp && mv constraints.tmp constraints.txt
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.bench: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'
+$(VENV)/.uv: | $(VENV)/bin/python
+	$(BIN)/pip install -q -c constraints.txt uv
 	touch $@
 
-$(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install -q -c constraints.txt -e '.[bench,test]'
-	touch $@
-
-$(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install -q -c constraints.txt -e '.[bench,test,docs]'
-	touch $@
-
-$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install -q -c constraints.txt -e '.[bench,test,dev]'
+# From the lock, the build's own requirements too: pip would fetch the newest of those for itself.
+$(VENV)/.bench: EXTRAS := bench
+$(VENV)/.test: EXTRAS := bench,test
+$(VENV)/.docs: EXTRAS := bench,test,docs
+$(VENV)/.dev: EXTRAS := bench,test,dev
+$(VENV)/.bench $(VENV)/.test $(VENV)/.docs $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install -q -c constraints.txt hatchling editables
+	$(BIN)/pip install -q -c constraints.txt --no-build-isolation -e '.[$(EXTRAS)]'
 	touch $@
 
 clean:
