@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from mogrid.attacks.base import Attack
@@ -13,8 +12,8 @@ from mogrid.attacks.neighbours import EmbeddingNeighbourFlips
 from mogrid.attacks.poisoning import CorpusPoisoning
 from mogrid.attacks.stuffing import QueryStuffing
 from mogrid.attacks.typos import Typos
-from mogrid.data.domain import Role
-from mogrid.errors import ConfigError, nearest
+from mogrid.construct import construct
+from mogrid.errors import ConfigError
 
 __all__ = ["ATTACKS", "attack_from_config", "register_attack"]
 
@@ -56,32 +55,12 @@ def register_attack(name: str, over: Literal["queries", "documents"], attack: ty
 
 
 def attack_from_config(config: str | Mapping[str, Any]) -> Attack | CorpusPoisoning:
-    """Return an attack from its name, or ``{name: typos, kinds: [keyboard], rate: 0.3, role: test}``.
+    """Return an attack from its name, in any spelling, or ``{name: typos, kinds: [keyboard], rate: 0.3, role: test}``.
 
     Raises
     ------
     ConfigError
         An unknown attack, setting or role (the nearest is named), a missing setting, or a value out of range.
     """
-    given = {"name": config} if isinstance(config, str) else dict(config)
-    name = given.pop("name", None)
-    if name not in ATTACKS:
-        raise ConfigError(f"unknown attack {name!r}{nearest(str(name), ATTACKS)}")
-    kind: Any = ATTACKS[name][1]
-    known = inspect.signature(kind).parameters
-    for key in given:
-        if key not in known:
-            raise ConfigError(f"attack {name!r} has no setting {key!r}{nearest(key, known)}")
-    missing = [key for key, p in known.items() if p.default is p.empty and key not in given]
-    if missing:
-        raise ConfigError(f"attack {name!r} needs {', '.join(missing)}")
-    if "role" in given:
-        roles = [str(role) for role in Role]
-        if str(given["role"]) not in roles:
-            raise ConfigError(f"attack {name!r}: unknown role {given['role']!r}{nearest(str(given['role']), roles)}")
-        given["role"] = Role(str(given["role"]))
-    try:
-        made: Attack | CorpusPoisoning = kind(**given)
-    except TypeError as error:
-        raise ConfigError(f"attack {name!r}: a setting has the wrong type ({error})") from error
-    return made
+    makers: dict[str, Callable[..., Attack | CorpusPoisoning]] = {name: entry[1] for name, entry in ATTACKS.items()}
+    return construct(makers, config, what="attack")

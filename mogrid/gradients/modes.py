@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from torch import Tensor, nn
 
-from mogrid.errors import ConfigError, nearest
+from mogrid.construct import checked, construct, named
+from mogrid.gradients.cached import CachedEngine
 from mogrid.gradients.engine import GradientEngine
 from mogrid.gradients.probes import LastLayers, Sketch, last_layers
 from mogrid.gradients.step import StepReport
 from mogrid.solvers import Solver
 
 __all__ = ["MODES", "Engine", "make_engine", "mode_settings"]
-
-#: Mode → its settings and their defaults.
-MODES: dict[str, dict[str, Any]] = {
-    "exact": {},
-    "last_layers": {"layers": 2},
-    "sketch": {"size": 4096, "seed": 0},
-    "representation": {},
-    "cached": {"mini_batch_size": 32, "gramian": "representation"},
-}
 
 
 class Engine(Protocol):
@@ -46,6 +38,68 @@ class Engine(Protocol):
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None: ...
 
 
+def _exact(
+    model: nn.Module, trained: list[nn.Parameter], objectives: Sequence[str], solver: Solver, **options: Any
+) -> Engine:
+    return GradientEngine(trained, objectives, solver, **options)
+
+
+def _last_layers(
+    model: nn.Module,
+    trained: list[nn.Parameter],
+    objectives: Sequence[str],
+    solver: Solver,
+    layers: int = 2,
+    **options: Any,
+) -> Engine:
+    own = {id(p) for p in model.parameters()}
+    heads = [p for p in trained if id(p) not in own]
+    probe = LastLayers(trained, [*last_layers(model, layers), *heads])
+    return GradientEngine(trained, objectives, solver, probe=probe, **options)
+
+
+def _sketch(
+    model: nn.Module,
+    trained: list[nn.Parameter],
+    objectives: Sequence[str],
+    solver: Solver,
+    size: int = 4096,
+    seed: int = 0,
+    **options: Any,
+) -> Engine:
+    return GradientEngine(trained, objectives, solver, probe=Sketch(trained, size, seed), **options)
+
+
+def _representation(
+    model: nn.Module, trained: list[nn.Parameter], objectives: Sequence[str], solver: Solver, **options: Any
+) -> Engine:
+    return CachedEngine(model, objectives, solver, parameters=trained, mini_batch_size=None, **options)
+
+
+def _cached(
+    model: nn.Module,
+    trained: list[nn.Parameter],
+    objectives: Sequence[str],
+    solver: Solver,
+    mini_batch_size: int = 32,
+    gramian: Literal["representation", "exact"] = "representation",
+    **options: Any,
+) -> Engine:
+    return CachedEngine(
+        model, objectives, solver, parameters=trained, mini_batch_size=mini_batch_size, gramian=gramian, **options
+    )
+
+
+MODES: dict[str, Callable[..., Engine]] = {
+    "exact": _exact,
+    "last_layers": _last_layers,
+    "sketch": _sketch,
+    "representation": _representation,
+    "cached": _cached,
+}
+"""Mode → what makes its engine; the keywords after the solver are the mode's settings."""
+
+
 def mode_settings(gradients: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return a mode's name and settings from ``"sketch"`` or ``{"mode": "sketch", "size": 1024}``.
 
@@ -54,18 +108,8 @@ def mode_settings(gradients: str | Mapping[str, Any]) -> tuple[str, dict[str, An
     ConfigError
         An unknown mode or setting (the nearest is named), or a value of the wrong type.
     """
-    given = {"mode": gradients} if isinstance(gradients, str) else dict(gradients)
-    name = given.pop("mode", None)
-    if name not in MODES:
-        raise ConfigError(f"gradients: unknown mode {name!r}{nearest(str(name), MODES)}")
-    settings = dict(MODES[name])
-    for key, value in given.items():
-        if key not in settings:
-            raise ConfigError(f"gradients: mode {name!r} has no setting {key!r}{nearest(key, settings)}")
-        if type(value) is not type(settings[key]):
-            raise ConfigError(f"gradients: {key} of mode {name!r} must be like {settings[key]!r}, got {value!r}")
-        settings[key] = value
-    return name, settings
+    name, settings = named(MODES, gradients, what="gradients mode", key="mode")
+    return name, checked(MODES[name], settings, label=f"gradients mode {name}", taken=4)
 
 
 def make_engine(
@@ -105,28 +149,16 @@ def make_engine(
     parameters, objectives, solver, gradient_statistics, reduce
         See `GradientEngine`.
     """
-    name, settings = mode_settings(gradients)
     trained = [p for p in parameters if p.requires_grad]
-    if name in ("cached", "representation"):
-        from mogrid.gradients.cached import CachedEngine
-
-        return CachedEngine(
-            model,
-            objectives,
-            solver,
-            parameters=trained,
-            mini_batch_size=settings.get("mini_batch_size"),
-            gramian=settings.get("gramian", "representation"),
-            gradient_statistics=gradient_statistics,
-            reduce=reduce,
-        )
-    probe: LastLayers | Sketch | None = None
-    if name == "last_layers":
-        own = {id(p) for p in model.parameters()}
-        heads = [p for p in trained if id(p) not in own]
-        probe = LastLayers(trained, [*last_layers(model, settings["layers"]), *heads])
-    elif name == "sketch":
-        probe = Sketch(trained, settings["size"], settings["seed"])
-    return GradientEngine(
-        trained, objectives, solver, gradient_statistics=gradient_statistics, reduce=reduce, probe=probe
+    return construct(
+        MODES,
+        gradients,
+        model,
+        trained,
+        objectives,
+        solver,
+        what="gradients mode",
+        key="mode",
+        gradient_statistics=gradient_statistics,
+        reduce=reduce,
     )

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from torch import nn
 
-from mogrid.errors import ConfigError, nearest
+from mogrid.construct import build, checked, named
+from mogrid.errors import ConfigError
 from mogrid.objectives.balanced import BalancedERM
 from mogrid.objectives.consistency import PerturbationConsistency
 from mogrid.objectives.contrastive import InfoNCE
@@ -23,6 +24,8 @@ from mogrid.objectives.worst_domain import SmoothWorstDomain
 __all__ = ["LOSSES", "LossEntry", "loss_from_config", "register_loss"]
 
 Over = Literal["pairs", "domains", "perturbed"]
+
+_OURS = ("domains",)  # parameters that no configuration sets
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,24 @@ def register_loss(name: str, entry: LossEntry) -> None:
     LOSSES[name] = entry
 
 
+def checked_loss(config: str | Mapping[str, Any]) -> str | dict[str, Any]:
+    """Return a loss's configuration with the name as `LOSSES` spells it, before there is a model.
+
+    Raises
+    ------
+    ConfigError
+        An unknown name or setting (the nearest is named), or a value of the wrong type.
+    """
+    name, settings = named(_makers(), config, what="loss")
+    entry = LOSSES[name]
+    checked(entry.make, settings, label=f"loss {name}", taken=1, more=_OURS, also=("temperature",) * entry.wraps)
+    return {"name": name, **settings} if settings else name
+
+
 def loss_from_config(
     config: str | Mapping[str, Any], model: Any, *, domains: int = 1, temperature: float = 1.0
 ) -> nn.Module:
-    """Return a loss from its name, or ``{name: fgm, epsilon: 0.05}``.
+    """Return a loss from its name, in any spelling, or ``{name: fgm, epsilon: 0.05}``.
 
     Parameters
     ----------
@@ -93,34 +110,23 @@ def loss_from_config(
     Raises
     ------
     ConfigError
-        An unknown name or setting (the nearest is named), or a value out of range.
+        An unknown name or setting (the nearest is named), or a value of the wrong type or out of range.
     """
-    given: dict[str, Any] = {"name": config} if isinstance(config, str) else dict(config)
-    entry = _entry(given)
-    name = given.pop("name")
-    own = settings_of(entry)
-    inner: Any = given.pop("temperature", temperature) if entry.wraps and "temperature" not in own else temperature
-    if "temperature" in own and not entry.wraps:
-        given.setdefault("temperature", temperature)
-    for key in given:
-        if key not in own:
-            raise ConfigError(f"loss {name!r} has no setting {key!r}{nearest(key, [*own, 'temperature'])}")
-    if "domains" in inspect.signature(entry.make).parameters:
-        given["domains"] = domains
-    try:
-        return entry.make(InfoNCE(model, inner) if entry.wraps else model, **given)
-    except TypeError as error:
-        shown = ", ".join(f"{key} {value!r}" for key, value in given.items())
-        raise ConfigError(f"loss {name!r}: of {shown}, one has the wrong type ({error})") from error
+    name, settings = named(_makers(), config, what="loss")
+    entry, label = LOSSES[name], f"loss {name}"
+    own = inspect.signature(entry.make).parameters
+    ours: dict[str, Any] = {"domains": domains} if "domains" in own else {}
+    inner = model
+    if "temperature" not in own:
+        # The setting of a loss that wraps InfoNCE without a temperature of its own is InfoNCE's.
+        given = settings.pop("temperature", temperature) if entry.wraps else temperature
+        inner = build(InfoNCE, {"temperature": given}, model, label=label) if entry.wraps else model
+    elif entry.wraps:
+        inner = InfoNCE(model, temperature)
+    else:
+        settings.setdefault("temperature", temperature)
+    return build(entry.make, settings, inner, label=label, **ours)
 
 
-def settings_of(entry: LossEntry) -> list[str]:
-    """Return the names of a loss's settings."""
-    return [name for name in list(inspect.signature(entry.make).parameters)[1:] if name not in ("domains", "teacher")]
-
-
-def _entry(given: Mapping[str, Any]) -> LossEntry:
-    name = given.get("name")
-    if not isinstance(name, str) or name not in LOSSES:
-        raise ConfigError(f"unknown loss {name!r}{nearest(str(name), LOSSES)}")
-    return LOSSES[name]
+def _makers() -> dict[str, Callable[..., nn.Module]]:
+    return {name: entry.make for name, entry in LOSSES.items()}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from mogrid.errors import nearest
+from mogrid.construct import build, named
 from mogrid.solvers.aligned_mtl import AlignedMTL
 from mogrid.solvers.annealed import AnnealedWeights
 from mogrid.solvers.base import Solver
@@ -105,7 +104,7 @@ def register(solver: type[Solver]) -> type[Solver]:
 
 
 def from_config(config: str | Mapping[str, Any]) -> Solver:
-    """Make a solver from its name, or from a mapping of its name and keywords.
+    """Make a solver from its name, in any spelling, or from a mapping of its name and keywords.
 
     Raises
     ------
@@ -117,29 +116,10 @@ def from_config(config: str | Mapping[str, Any]) -> Solver:
     >>> from mogrid.solvers import from_config
     >>> from_config({"name": "pareto_target", "preference": {"id": 2, "ood": 1}}).name
     'pareto_target'
-    >>> from_config({"name": "every_n", "solver": "mgda", "n": 4}).n
-    4
+    >>> from_config({"name": "every_n", "solver": "MGDA", "n": 4}).solver.name
+    'mgda'
     """
-    settings: dict[str, Any]
-    if isinstance(config, str):
-        name, settings = config, {}
-    elif isinstance(config, Mapping):
-        settings = dict(config)
-        if "name" not in settings:
-            raise SolverError(f"a solver's configuration needs 'name', got {', '.join(map(repr, config)) or 'nothing'}")
-        name = settings.pop("name")
-    else:
-        raise SolverError(f"a solver is given by its name or a mapping with 'name', got {config!r}")
-    if name not in _BY_NAME:
-        raise SolverError(f"unknown solver {name!r}{nearest(str(name), _BY_NAME)}")
-    solver = _BY_NAME[name]
-    parameters = inspect.signature(solver).parameters
-    for keyword in settings:
-        if keyword not in parameters:
-            raise SolverError(f"{name}: unknown keyword {keyword!r}{nearest(str(keyword), parameters)}")
-    for keyword, parameter in parameters.items():
-        if parameter.default is parameter.empty and keyword not in settings:
-            raise SolverError(f"{name}: missing keyword {keyword!r}")
+    name, settings = named(_BY_NAME, config, what="solver", error=SolverError)
     if isinstance(settings.get("solver"), str | Mapping):  # a wrapper around another
         settings["solver"] = from_config(settings["solver"])
-    return solver(**settings)
+    return build(_BY_NAME[name], settings, label=f"solver {name}", error=SolverError)

@@ -11,6 +11,8 @@ from pydantic import Field, field_validator, model_validator
 
 from mogrid.config import Strict, YamlFile, override, read_yaml
 from mogrid.errors import ConfigError, MogridError, nearest
+from mogrid.gradients import mode_settings
+from mogrid.objectives.registry import LOSSES, checked_loss
 from mogrid.retrieval.models import Style, parse_size
 
 __all__ = [
@@ -78,17 +80,7 @@ class ObjectiveSettings(Strict):
     @field_validator("loss")
     @classmethod
     def _known_loss(cls, loss: str | dict[str, Any]) -> str | dict[str, Any]:
-        from mogrid.objectives.registry import LOSSES, settings_of
-
-        given = {"name": loss} if isinstance(loss, str) else loss
-        name = given.get("name")
-        if not isinstance(name, str) or name not in LOSSES:
-            raise ValueError(f"unknown loss{nearest(str(name), LOSSES)}")
-        known = [*settings_of(LOSSES[name]), "temperature", "name"]
-        for key in given:
-            if key not in known:
-                raise ValueError(f"loss {name!r} has no setting {key!r}{nearest(key, known)}")
-        return loss
+        return checked_loss(loss)
 
     @field_validator("perturb")
     @classmethod
@@ -102,16 +94,11 @@ class ObjectiveSettings(Strict):
                 raise ValueError(f"no attack on queries{nearest(str(name), known)}")
             from mogrid.training.datasets import training_attack
 
-            try:
-                training_attack(perturb)
-            except MogridError as error:
-                raise ValueError(str(error)) from error
+            training_attack(perturb)
         return perturb
 
     @model_validator(mode="after")
     def _rows_fit(self) -> ObjectiveSettings:
-        from mogrid.objectives.registry import LOSSES
-
         name = self.loss if isinstance(self.loss, str) else self.loss["name"]
         over = LOSSES[name].over
         if (over == "perturbed") != (self.perturb is not None):
@@ -145,12 +132,7 @@ class OptimiserSettings(Strict):
     @field_validator("gradients")
     @classmethod
     def _known_mode(cls, gradients: str | dict[str, Any]) -> str | dict[str, Any]:
-        from mogrid.gradients import mode_settings
-
-        try:
-            mode_settings(gradients)
-        except MogridError as error:
-            raise ValueError(str(error)) from error
+        mode_settings(gradients)
         return gradients
 
     @field_validator("report_to")

@@ -220,12 +220,12 @@ def test_registry() -> None:
         ("hotflop", "did you mean 'hotflip'"),
         ({"name": "hotflip", "flip": 3}, "did you mean 'flips'"),
         ({"name": "hotflip", "role": "tset"}, "did you mean 'test'"),
-        ("typos", "needs kinds"),
-        ({"name": "hotflip", "flips": "many"}, "wrong type"),
-        ({"name": "query_stuffing", "where": "middle"}, "'start', 'end' or 'anywhere'"),
+        ("typos", "'kinds' is missing"),
+        ({"name": "hotflip", "flips": "many"}, "flips must be a whole number, got 'many'"),
+        ({"name": "query_stuffing", "where": "middle"}, "where 'middle' is unknown; known: anywhere, end, start"),
         ({"name": "corpus_poisoning", "words": 0}, "at least 1"),
         ({"name": "misspellings", "rate": 2}, r"\(0, 1\]"),
-        ({}, "unknown attack None"),
+        ({}, "attack: settings need 'name'"),
     ):
         with pytest.raises(ConfigError, match=message):
             attack_from_config(config)

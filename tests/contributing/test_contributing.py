@@ -49,7 +49,7 @@ def test_a_solver_in_thirty_lines(blocks) -> None:
     assert solver.weights(zero).tolist() == [0.5, 0.5]
     with pytest.raises(SolverError, match="taken"):
         register(blocks[0]["InverseNorm"])
-    with pytest.raises(SolverError, match="unknown keyword 'powr'; did you mean 'power'"):
+    with pytest.raises(SolverError, match="no setting 'powr'; did you mean 'power'"):
         from_config({"name": "inverse_norm", "powr": 2})
 
 

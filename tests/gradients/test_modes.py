@@ -150,15 +150,21 @@ def test_representation_mode_takes_one_backward_and_no_second_forward() -> None:
 @pytest.mark.parametrize(
     ("gradients", "message"),
     [
-        ("exakt", "unknown mode 'exakt'; did you mean 'exact'"),
-        ({"size": 3}, "unknown mode None"),
-        ({"mode": "sketch", "sizes": 3}, "mode 'sketch' has no setting 'sizes'; did you mean 'size'"),
-        ({"mode": "sketch", "size": "big"}, "size of mode 'sketch' must be like 4096, got 'big'"),
+        ("exakt", "unknown gradients mode 'exakt'; did you mean 'exact'"),
+        ({"size": 3}, "settings need 'mode', got 'size'"),
+        ({"mode": "sketch", "sizes": 3}, "mode sketch: no setting 'sizes'; did you mean 'size'"),
+        ({"mode": "sketch", "size": "big"}, "mode sketch: size must be a whole number, got 'big'"),
+        ({"mode": "cached", "gramian": "exakt"}, "mode cached: gramian 'exakt' is unknown; did you mean 'exact'"),
     ],
 )
 def test_settings_are_checked(gradients, message) -> None:
     with pytest.raises(ConfigError, match=message):
         mode_settings(gradients)
+
+
+def test_modes_go_by_any_spelling() -> None:
+    assert mode_settings("Last-Layers") == ("last_layers", {})
+    assert mode_settings({"mode": "SKETCH", "size": 3}) == ("sketch", {"size": 3})
 
 
 def test_what_a_mode_cannot_do_is_refused() -> None:

@@ -77,8 +77,8 @@ def test_representation_cache_trains_and_resumes_to_the_same_bits(tokenizer, tex
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("cache", "unknown mode 'cache'; did you mean 'cached'"),
-        ({"mini_batch_size": 4}, "unknown mode None"),
+        ("cache", "unknown gradients mode 'cache'; did you mean 'cached'"),
+        ({"mini_batch_size": 4}, "settings need 'mode'"),
         ({"mode": "cached", "mini_batch": 4}, "no setting 'mini_batch'; did you mean 'mini_batch_size'"),
         ({"mode": "cached", "mini_batch_size": 0}, "positive whole number, got 0"),
     ],
