@@ -12,7 +12,7 @@ import inspect
 import json
 from typing import TYPE_CHECKING, Any
 
-from mogrid.errors import ConfigError, nearest
+from mogrid.construct import named
 
 if TYPE_CHECKING:
     from mogrid.solvers import Solver
@@ -30,13 +30,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     solvers = available()
     if arguments.name is not None:
-        if arguments.name not in solvers:
-            raise ConfigError(f"unknown solver {arguments.name!r}{nearest(arguments.name, solvers)}")
-        solvers = {arguments.name: solvers[arguments.name]}
+        name, _ = named(solvers, arguments.name, what="solver")
+        solvers = {name: solvers[name]}
     if arguments.json:
         print(json.dumps([_record(solver) for solver in solvers.values()], indent=1))
     elif arguments.name is not None:
-        solver = solvers[arguments.name]
+        (solver,) = solvers.values()
         print(f"{solver.name}: mogrid.solvers.{solver.__name__}{_signature(solver)}\n\n{inspect.getdoc(solver)}")
     else:
         width = max(map(len, solvers))

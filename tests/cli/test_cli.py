@@ -95,6 +95,7 @@ def test_one_solver_in_full(capsys) -> None:
     assert code == 0
     assert out.startswith("mgda: mogrid.solvers.MGDA(bounds=0.0, normalise='none')\n")
     assert "Sener and Koltun" in out
+    assert run(capsys, "solvers", "MGDA")[1] == out
     assert [record["name"] for record in json.loads(run(capsys, "solvers", "famo", "--json")[1])] == ["famo"]
 
 
