@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,53 @@ from numpy.typing import NDArray
 from mogrid.files import write_bytes
 from mogrid.report.palette import COLOURS, FAINT, GREY, INK, MARKERS
 
-__all__ = ["COLOURS", "DASHES", "DPI", "FAINT", "GREY", "INK", "MARKERS", "Floats", "clean", "new_figure", "save"]
+__all__ = [
+    "COLOURS",
+    "DASHES",
+    "DPI",
+    "FAINT",
+    "GREY",
+    "INK",
+    "MARKERS",
+    "RINGS",
+    "Floats",
+    "Style",
+    "clean",
+    "new_figure",
+    "non_dominated",
+    "save",
+]
 
 Floats = NDArray[np.float64]
 
 _GRID = "#ebebeb"
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)))
 DPI = 150
+RINGS = ((COLOURS[6], 14.0), (COLOURS[3], 11.0), (COLOURS[4], 17.0))
+"""Colours and sizes of points that were predicted, not run."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a group of strategies is drawn.
+
+    Attributes
+    ----------
+    colour : str
+    size : float
+        Diameter of the marker, in points.
+    filled : bool
+    group : str
+        Its name in the legend; strategies of one group share a marker.
+    framed : bool
+        Whether the axes stretch to hold it. If not, and it lies outside, it is drawn at the edge with its values.
+    """
+
+    colour: str
+    size: float = 7.0
+    filled: bool = True
+    group: str = ""
+    framed: bool = True
 
 
 def new_figure(width: float, height: float) -> Any:
@@ -42,3 +83,10 @@ def clean(panel: Any) -> None:
     panel.set_axisbelow(True)
     for side in ("top", "right"):
         panel.spines[side].set_visible(False)
+
+
+def non_dominated(values: Floats) -> NDArray[np.bool_]:
+    """Return which of the rows (s, K) no other is at least as good as in everything; lower is better."""
+    import moocore
+
+    return np.asarray(moocore.is_nondominated(values, keep_weakly=True), dtype=bool)

@@ -1,47 +1,35 @@
-"""The front of measured runs, in every pair of objectives."""
+"""The front of measured runs: in every pair of objectives, or, of one and of many, as `many` does it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations, cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mogrid.frontier.points import Front
-from mogrid.report.figures.base import COLOURS, FAINT, GREY, INK, MARKERS, Floats, clean, new_figure, save
+from mogrid.report.figures.base import (
+    FAINT,
+    GREY,
+    INK,
+    MARKERS,
+    RINGS,
+    Floats,
+    Style,
+    clean,
+    new_figure,
+    non_dominated,
+    save,
+)
 from mogrid.report.figures.labels import place_labels
+from mogrid.report.figures.many import plot_lines, plot_ranking
 
-__all__ = ["Style", "plot_front"]
+__all__ = ["plot_front"]
 
-
-_RINGS = ((COLOURS[6], 14.0), (COLOURS[3], 11.0), (COLOURS[4], 17.0))
-
-
-@dataclass(frozen=True)
-class Style:
-    """How a group of strategies is drawn.
-
-    Attributes
-    ----------
-    colour : str
-    size : float
-        Diameter of the marker, in points.
-    filled : bool
-    group : str
-        Its name in the legend; strategies of one group share a marker.
-    framed : bool
-        Whether the axes stretch to hold it. If not, and it lies outside, it is drawn at the edge with its values.
-    """
-
-    colour: str
-    size: float = 7.0
-    filled: bool = True
-    group: str = ""
-    framed: bool = True
+_MOST_PAIRED = 4
+"""Objectives whose pairs are still legible as panels."""
 
 
 def plot_front(
@@ -54,8 +42,9 @@ def plot_front(
     marked: Mapping[str, Sequence[float]] | None = None,
     title: str = "",
 ) -> None:
-    """Draw the runs' seed means in every pair of objectives, with 95 % intervals over seeds.
+    """Draw the runs' seed means, with 95 % intervals over seeds.
 
+    Two to four objectives are drawn in every pair, more along parallel axes, and a single one as a ranking.
     Strategies are labelled where they stand: dark where no other's mean is at least as good in every objective, grey
     where one is.
 
@@ -74,6 +63,11 @@ def plot_front(
     title : str
     """
     count = len(front.objectives)
+    rings = {name: np.asarray(point, dtype=np.float64) for name, point in (marked or {}).items()}
+    if count == 1 or count > _MOST_PAIRED:
+        draw = plot_ranking if count == 1 else plot_lines
+        draw(path, front, styles, axes, rings, title=title)
+        return
     pairs = list(combinations(range(count), 2))
     # Three panels and their key fill a square that is still legible in a column of text; a row of three is not.
     if count == 3:
@@ -86,7 +80,6 @@ def plot_front(
     shown = [styles.get(name, Style(GREY)) for name in names]
     markers = _markers(shown)
     handles: dict[str, Any] = {}
-    rings = {name: np.asarray(point, dtype=np.float64) for name, point in (marked or {}).items()}
     for panel, (a, b) in zip(panels, pairs, strict=False):
         if predicted is not None and len(predicted):
             handles["predicted front"] = _draw_predicted(panel, np.asarray(predicted)[:, [a, b]], line=count == 2)
@@ -94,7 +87,7 @@ def plot_front(
             drawn = _draw_strategy(panel, means[i, [a, b]], widths[i, [a, b]], style, markers[i])
             if style.group:
                 handles.setdefault(style.group, drawn)
-        for (name, point), (colour, size) in zip(rings.items(), cycle(_RINGS), strict=False):
+        for (name, point), (colour, size) in zip(rings.items(), cycle(RINGS), strict=False):
             handles[f"{name} (predicted)"] = panel.plot(
                 point[a], point[b], marker="o", markersize=size, markerfacecolor="none", markeredgecolor=colour,
                 markeredgewidth=1.6, linestyle="none", zorder=5,
@@ -112,7 +105,7 @@ def plot_front(
     # Labels are placed in pixels, so the layout must have come to rest.
     figure.canvas.draw()
     figure.set_layout_engine("none")
-    optimal = _non_dominated(means)
+    optimal = non_dominated(means)
     colours = [(style.colour, INK if best else GREY) for style, best in zip(shown, optimal, strict=True)]
     for panel, (a, b) in zip(panels, pairs, strict=False):
         bars = np.nan_to_num(widths[:, [a, b]])
@@ -173,9 +166,3 @@ def _frame(panel: Any, points: Floats) -> None:
     span = np.where(high > low, high - low, np.maximum(np.abs(high), 1.0) * 0.1)
     panel.set_xlim(low[0] - 0.12 * span[0], high[0] + 0.14 * span[0])
     panel.set_ylim(low[1] - 0.10 * span[1], high[1] + 0.12 * span[1])
-
-
-def _non_dominated(values: Floats) -> NDArray[np.bool_]:
-    import moocore
-
-    return np.asarray(moocore.is_nondominated(values, keep_weakly=True), dtype=bool)

@@ -1,0 +1,118 @@
+"""Where fine-tuning is free, where it costs, and where it hurts: gain in domain against change elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mogrid.report.figures.base import COLOURS, GREY, INK, MARKERS, Floats, clean, new_figure, save
+
+__all__ = ["Trail", "plot_regime"]
+
+
+@dataclass(frozen=True)
+class Trail:
+    """One way to train over growing data: a learning rate, say, of full fine-tuning or of LoRA.
+
+    Attributes
+    ----------
+    pairs : ndarray, shape (s,)
+        D, growing.
+    gain, gain_half : ndarray, shape (s,)
+        In domain, against the base model, and half of its interval; NaN for none.
+    elsewhere, elsewhere_half : ndarray, shape (s,)
+        The same on domains that were not trained on.
+    """
+
+    pairs: Floats
+    gain: Floats
+    gain_half: Floats
+    elsewhere: Floats
+    elsewhere_half: Floats
+
+
+def plot_regime(
+    path: Path,
+    panels: Mapping[str, Mapping[str, Trail]],
+    *,
+    measure: str = "nDCG@10",
+    elsewhere: str = "other domains",
+    title: str = "",
+) -> None:
+    """Draw, a panel a base model, every trail from the base model (the origin) through growing data.
+
+    Parameters
+    ----------
+    path : Path
+        Of the PNG, written atomically.
+    panels : mapping of base model to (mapping of way to train to Trail)
+        Ways of one name have one colour and marker in all panels.
+    measure : str
+        What the differences are of.
+    elsewhere : str
+        What the vertical axis is measured on.
+    title : str
+    """
+    count = len(panels)
+    columns = min(count, 2)
+    rows = -(-count // columns)
+    figure = new_figure(4.9 * columns + 0.4, 3.7 * rows + 0.8)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    ways = list(dict.fromkeys(way for own in panels.values() for way in own))
+    trails = [trail for own in panels.values() for trail in own.values()]
+    most = max(float(trail.pairs.max()) for trail in trails)
+    handles: dict[str, Any] = {}
+    for panel, (name, own) in zip(grid, panels.items(), strict=False):
+        for way, trail in own.items():
+            number = ways.index(way)
+            colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+            panel.plot(
+                [0, *trail.gain], [0, *trail.elsewhere], color=colour, linewidth=1.1, alpha=0.7,
+                linestyle="-" if number < len(COLOURS) else "--",
+            )  # fmt: skip
+            panel.errorbar(
+                trail.gain, trail.elsewhere, xerr=np.nan_to_num(trail.gain_half),
+                yerr=np.nan_to_num(trail.elsewhere_half), linestyle="none", color=colour, elinewidth=0.7, alpha=0.6,
+            )  # fmt: skip
+            sizes = 22 + 90 * np.sqrt(trail.pairs / most)
+            panel.scatter(trail.gain, trail.elsewhere, s=sizes, color=colour, marker=marker, zorder=3, linewidth=0)
+            handles[way] = panel.plot([], [], color=colour, marker=marker, linewidth=1.1)[0]
+        panel.plot(0, 0, marker="o", color=INK, markersize=5, zorder=4)
+        panel.set_title(name, fontsize=10.5, loc="left")
+        clean(panel)
+    for panel in grid[count:]:
+        panel.set_visible(False)
+    gain, change = (np.concatenate([getattr(trail, name) for trail in trails]) for name in ("gain", "elsewhere"))
+    for panel in grid[:count]:
+        _quadrants(panel, gain, change)
+    for panel in grid[max(count - columns, 0) : count]:
+        panel.set_xlabel(f"{measure} gained in domain")
+        panel.xaxis.set_tick_params(labelbottom=True)
+    for panel in grid[:count:columns]:
+        panel.set_ylabel(f"{measure} gained\non {elsewhere}")
+    legend = figure.legend(
+        list(handles.values()), list(handles), loc="outside lower center", frameon=False, fontsize=9,
+        ncols=min(len(ways), 5), title="From the base model (black) through growing data: larger marks, more pairs.",
+        title_fontsize=9,
+    )  # fmt: skip
+    legend.get_title().set_color(GREY)
+    if title:
+        figure.suptitle(title, fontsize=12, x=0.01, ha="left")
+    save(figure, path)
+
+
+def _quadrants(panel: Any, gain: Floats, change: Floats) -> None:
+    """Name what it means to lie there, where anything does."""
+    panel.axhline(0, color=GREY, linewidth=0.8)
+    panel.axvline(0, color=GREY, linewidth=0.8)
+    for text, there, x, y, across, up in (
+        ("free", (gain > 0) & (change >= 0), 0.985, 0.975, "right", "top"),
+        ("a trade-off", (gain > 0) & (change < 0), 0.985, 0.025, "right", "bottom"),
+        ("it hurts", gain <= 0, 0.015, 0.025, "left", "bottom"),
+    ):
+        if there.any():
+            panel.text(x, y, text, transform=panel.transAxes, ha=across, va=up, fontsize=9, color=GREY, style="italic")

@@ -1,0 +1,96 @@
+"""Exchange matrix, regimes and fronts of any number of objectives: drawn whole, and what is said under them is so."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mogrid.frontier import Front
+from mogrid.report.figures import (
+    COLOURS,
+    Style,
+    Trail,
+    exchange,
+    plot_exchange,
+    plot_front,
+    plot_regime,
+    regime,
+    whether_mixing_pays,
+)
+
+PILOT = np.array([[1, 0.63, 0.23], [0.69, 1, 0.23], [0.72, 0.45, 1]])
+NAMES = ("effectiveness", "typos", "ood")
+
+
+def texts(figure) -> str:
+    return "\n".join(text.get_text() for panel in figure.axes for text in panel.texts)
+
+
+def test_the_matrix_shows_every_rate_with_its_interval(tmp_path, monkeypatch) -> None:
+    kept = []
+    save = exchange.save
+    monkeypatch.setattr(exchange, "save", lambda figure, path: kept.append(figure) or save(figure, path))
+    base = (np.array([1203.0, 0, 8000]), np.zeros(3), np.full(3, 9000.0))
+    for name in ("a.png", "b.png"):
+        plot_exchange(tmp_path / name, NAMES, PILOT, PILOT - 0.1, PILOT + 0.1, base=base, title="t")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    found = texts(kept[0])
+    for k in range(3):
+        for j in range(3):
+            shown = f"[{PILOT[k, j] - 0.1:.2f}, {PILOT[k, j] + 0.1:.2f}]"
+            assert (shown in found) == (k != j)
+    assert "1,203" in found
+    assert "[0, 9,000]" in found
+
+
+@pytest.mark.parametrize(
+    ("rates", "said"),
+    [
+        # The pilot of evidence.md: pairs of effectiveness are worth .7 to everybody, so no mix does much better.
+        (PILOT, "Mixing hardly pays"),
+        (np.eye(3), "Mixing pays"),
+        (np.ones((3, 3)), "Mixing hardly pays"),
+        (np.array([[1, -0.5, -0.5], [-0.5, 1, -0.5], [-0.5, -0.5, 1]]), "Mixing hardly pays"),
+        (np.array([[1.0, -0.2, 0], [-0.2, 1, 0], [0, 0, 1]]), "Mixing pays"),
+    ],
+)
+def test_whether_mixing_pays(rates, said) -> None:
+    assert whether_mixing_pays(NAMES, rates).startswith(said)
+
+
+def test_the_most_even_mix_is_the_best_for_the_worst_served() -> None:
+    rates = np.array([[1.0, 0.0], [0.5, 1.0]])
+    assert "gets 0.67 of an own pair" in whether_mixing_pays(("a", "b"), rates)  # 2/3 of a, 1/3 of b
+    assert "(a 0.67, b 0.33), and 0.50 from a alone." in whether_mixing_pays(("a", "b"), rates)
+    assert whether_mixing_pays(("a",), np.ones((1, 1))) == "There is nothing to mix with a."
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 6])
+def test_fronts_of_any_number_of_objectives(tmp_path, count) -> None:
+    rng = np.random.default_rng(count)
+    names = ("base", "effectiveness only", "the choice")
+    values = np.vstack([rng.uniform(1, 2, count) + 0.01 * rng.normal(size=(2, count)) for _ in names])
+    objectives = tuple(f"o{k}" for k in range(count))
+    front = Front(objectives, values, tuple(n for n in names for _ in range(2)), (0, 1) * 3)
+    plot_front(
+        tmp_path / "a.png", front, {"base": Style(COLOURS[6], filled=False)}, {o: f"{o} (nats)" for o in objectives},
+        marked={"the choice": values.min(axis=0)}, title="t",
+    )  # fmt: skip
+    assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("gain", "elsewhere", "named"),
+    [
+        ([0.1, 0.2], [0.0, 0.1], {"free"}),
+        ([0.1, 0.2], [0.1, -0.1], {"free", "a trade-off"}),
+        ([-0.1, 0.2], [-0.1, -0.1], {"it hurts", "a trade-off"}),
+    ],
+)
+def test_regimes_are_named_where_something_lies(tmp_path, monkeypatch, gain, elsewhere, named) -> None:
+    kept = []
+    save = regime.save
+    monkeypatch.setattr(regime, "save", lambda figure, path: kept.append(figure) or save(figure, path))
+    trail = Trail(np.array([1.0, 4.0]), np.array(gain), np.array([0.01, np.nan]), np.array(elsewhere), np.zeros(2))
+    plot_regime(tmp_path / "a.png", {"1 layer": {"lr 1e-4": trail}, "2 layers": {"LoRA": trail}}, title="t")
+    assert set(texts(kept[0]).split("\n")) == named
