@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mogrid.gradients import CachedEngine, GradientEngine, StepReport, backward
     from mogrid.solvers import MGDA, FixedWeights, ParetoTarget, Solver, StepStatistics
-    from mogrid.trainer import MultiObjectiveMixin, ParetoTrainer, ParetoTrainingArguments
+    from mogrid.trainer import MultiObjectiveMixin, ParetoTrainer, ParetoTrainingArguments, WeightedBatchSampler
 
 __version__ = "0.1.0"
 
@@ -26,6 +26,7 @@ _HOME = {
     "MultiObjectiveMixin": "mogrid.trainer",
     "ParetoTrainer": "mogrid.trainer",
     "ParetoTrainingArguments": "mogrid.trainer",
+    "WeightedBatchSampler": "mogrid.trainer",
 }
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Solver",
     "StepReport",
     "StepStatistics",
+    "WeightedBatchSampler",
     "__version__",
     "backward",
 ]

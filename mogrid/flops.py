@@ -4,33 +4,56 @@ A forward costs 2·N·T + 4·L·H·S²·B (N weights of the encoder's matrix pro
 H); a full backward twice that, one that only reaches the input embeddings (crafting a perturbation) once. Embedding
 look-ups, layer norms and activations are left out: under 1 % at width 64, less above. Torch's own counter is no
 substitute on a CPU: before 2.15 it counts scaled dot-product attention as 0.
+
+What is counted now - crafting or not, for which objective - is the process's, not the thread's: on a GPU, backwards run
+in threads of autograd's own.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-__all__ = ["FlopLedger", "charging", "crafting", "encoders", "non_embedding_parameters"]
+__all__ = ["FlopLedger", "charge_to", "charged", "charging", "crafting", "encoders", "non_embedding_parameters"]
 
-_CRAFTING: ContextVar[bool] = ContextVar("crafting", default=False)
 _OPEN: list[FlopLedger] = []
+
+
+class _Now:
+    """What is counted at this moment."""
+
+    crafting = False
+    objective: str | None = None
 
 
 @contextlib.contextmanager
 def crafting() -> Iterator[None]:
     """Charge backwards inside this context as crafting: gradients of inputs only, no gradients of weights."""
-    token = _CRAFTING.set(True)
+    before, _Now.crafting = _Now.crafting, True
     try:
         yield
     finally:
-        _CRAFTING.reset(token)
+        _Now.crafting = before
+
+
+def charge_to(objective: str | None) -> str | None:
+    """Charge forwards from now on, and the backwards that follow from them, to an objective too; return the last one.
+
+    It holds until the next call rather than in a context: a loss that encodes again in its backward (GradCache) does so
+    after its own call has returned.
+    """
+    before, _Now.objective = _Now.objective, objective
+    return before
+
+
+def charged() -> str | None:
+    """Return the objective that forwards are charged to now."""
+    return _Now.objective
 
 
 @contextlib.contextmanager
@@ -90,6 +113,8 @@ class FlopLedger:
     ----------
     forward, backward, crafting : float
         FLOPs by kind. `total` is their sum.
+    by_objective : dict of str to float
+        FLOPs of all kinds by the objective that they were charged to (`charge_to`).
 
     Examples
     --------
@@ -103,6 +128,7 @@ class FlopLedger:
         self.forward = 0.0
         self.backward = 0.0
         self.crafting = 0.0
+        self.by_objective: dict[str, float] = {}
         self._handles: list[RemovableHandle] = []
 
     @property
@@ -118,6 +144,22 @@ class FlopLedger:
             "total": self.total,
         }
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counts, for a checkpoint."""
+        kinds = {kind: getattr(self, kind) for kind in ("forward", "backward", "crafting")}
+        return kinds | {"by_objective": dict(self.by_objective)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on counting from a `state_dict`."""
+        for kind, value in state.items():
+            setattr(self, kind, dict(value) if isinstance(value, Mapping) else float(value))
+
+    def charge(self, kind: str, flops: float, objective: str | None) -> None:
+        """Add to the counts."""
+        setattr(self, kind, getattr(self, kind) + flops)
+        if objective is not None:
+            self.by_objective[objective] = self.by_objective.get(objective, 0.0) + flops
+
     def __enter__(self) -> FlopLedger:
         self._handles = self.watch(self.model)
         _OPEN.append(self)
@@ -128,7 +170,7 @@ class FlopLedger:
         handles = []
         for module, encoder in _entry_points(model):
             config: Any = encoder.config
-            attention = 4 * config.num_hidden_layers * config.hidden_size
+            attention = 4 * getattr(config, "num_hidden_layers", 0) * getattr(config, "hidden_size", 0)
             hook = _ForwardHook(self, _matrix_weights(encoder), attention)
             handles.append(module.register_forward_hook(hook, with_kwargs=True))
         return handles
@@ -149,24 +191,34 @@ class _ForwardHook:
         self.attention = attention
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        if not (module.training or _CRAFTING.get()):
+        if not (module.training or _Now.crafting):
             return  # an evaluation in the middle of the training
         inputs = args[0] if args and isinstance(args[0], Mapping) else kwargs
         ids: Any = inputs.get("input_ids", args[0] if args else None)
+        if not isinstance(ids, Tensor) or ids.ndim < 2:
+            return  # no text: images and the like have no price here
         rows, length = ids.shape[:2]
         cost = 2.0 * self.weights * rows * length + self.attention * length**2 * rows
-        ledger = self.ledger
-        if _CRAFTING.get():
-            ledger.crafting += cost
-        else:
-            ledger.forward += cost
-        hidden = output[getattr(module, "module_output_name", 0)]
-        if hidden.requires_grad:
+        ledger, objective = self.ledger, _Now.objective
+        ledger.charge("crafting" if _Now.crafting else "forward", cost, objective)
+        hidden = _first(output, getattr(module, "module_output_name", None))
+        if hidden is not None and hidden.requires_grad:
 
             def charge(gradient: Tensor) -> None:
-                if _CRAFTING.get():
-                    ledger.crafting += cost
+                if _Now.crafting:
+                    ledger.charge("crafting", cost, objective)
                 else:
-                    ledger.backward += 2.0 * cost
+                    ledger.charge("backward", 2.0 * cost, objective)
 
             hidden.register_hook(charge)
+
+
+def _first(output: Any, name: str | None) -> Tensor | None:
+    """Return the tensor of an encoder's output that its backward starts from."""
+    if isinstance(output, Mapping) and name in output:
+        found = output[name]
+    elif isinstance(output, Mapping):
+        found = next((value for value in output.values() if isinstance(value, Tensor)), None)
+    else:
+        found = output[0] if isinstance(output, tuple) else output
+    return found if isinstance(found, Tensor) else None

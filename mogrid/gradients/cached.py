@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mogrid.errors import ConfigError, nearest
+from mogrid.flops import charge_to, charged
 from mogrid.gradients.encoding import Encoding, Kept, Way
 from mogrid.gradients.engine import GradientEngine
 from mogrid.gradients.interception import embeddings_of, intercepted
@@ -135,8 +136,14 @@ class CachedEngine:
         return self._encode(partial(self.model, **options), features)
 
     def _encode(self, forward: Callable[[dict[str, Any]], Any], features: Mapping[str, Any]) -> Tensor:
+        objective = charged()
+
         def embed(part: dict[str, Any]) -> Tensor:
-            return embeddings_of(forward(part))
+            before = charge_to(objective)  # the second pass comes when the loss has long returned
+            try:
+                return embeddings_of(forward(part))
+            finally:
+                charge_to(before)
 
         if self.mini_batch_size is None and not torch.is_grad_enabled():
             return embed(dict(features))

@@ -25,6 +25,7 @@ class Wrapper(Solver):
         self.needs_losses = solver.needs_losses or solver.needs == "losses"
         self.needs_halves = solver.needs_halves
         self.tracking = solver.tracking
+        self.sets_weights = solver.sets_weights
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]

@@ -38,6 +38,7 @@ class AnnealedWeights(Solver):
     summary = "weights that you set for given steps, linear in between"
     paper = "-"
     needs = "nothing"
+    sets_weights = True
     _state = ("count",)
 
     def __init__(self, path: Sequence[PerObjective], steps: Sequence[int]) -> None:

@@ -104,6 +104,8 @@ class Solver(ABC):
     tracking : float or None
         β of an exponential moving average of the per-objective gradients that the engine keeps; ``gramian`` is then
         that of the tracked gradients, and the weights apply to them.
+    sets_weights : bool
+        Whether the weights are the user's own, which leaves no room for a mix.
     """
 
     name: ClassVar[str]
@@ -114,6 +116,7 @@ class Solver(ABC):
     needs_losses: bool = False
     needs_halves: bool = False
     tracking: float | None = None
+    sets_weights: bool = False
 
     # Attributes that make up the state; None stands for "no step yet" and is left out of the state dictionary.
     _state: ClassVar[tuple[str, ...]] = ()

@@ -41,6 +41,7 @@ class FixedWeights(Solver):
         if weights is not None:
             self._given = per_objective(self.name, "weights", weights, at_least=0.0)
             require_simplex(self.name, self._given)
+        self.sets_weights = weights is not None
 
     def active(self, objectives: tuple[str, ...]) -> tuple[bool, ...]:
         return tuple((self._values(objectives) > 0).tolist())

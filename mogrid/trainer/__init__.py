@@ -2,5 +2,6 @@
 
 from mogrid.trainer.mixin import MultiObjectiveMixin
 from mogrid.trainer.pareto import ParetoTrainer, ParetoTrainingArguments
+from mogrid.trainer.weighted import WeightedBatchSampler
 
-__all__ = ["MultiObjectiveMixin", "ParetoTrainer", "ParetoTrainingArguments"]
+__all__ = ["MultiObjectiveMixin", "ParetoTrainer", "ParetoTrainingArguments", "WeightedBatchSampler"]

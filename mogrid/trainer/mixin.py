@@ -8,8 +8,10 @@ checkpoints, evaluation - is the host trainer's.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import json
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,10 +26,13 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 from transformers import Trainer
 
 from mogrid.errors import ConfigError, DataError, nearest
-from mogrid.files import load_state, save_state, write_text
+from mogrid.files import load_state, save_state, write_json, write_text
+from mogrid.flops import FlopLedger, charge_to
 from mogrid.gradients import Engine, StepReport, make_engine
-from mogrid.solvers import Solver, from_config
+from mogrid.solvers import FixedWeights, Solver, from_config
+from mogrid.solvers._mixed import Mixed
 from mogrid.trainer.joint import JointBatchSampler, JointCollator, JointDataset
+from mogrid.trainer.mix import Mix, Spend
 from mogrid.trainer.sampler import GroupedBatchSampler
 
 __all__ = ["MultiObjectiveMixin"]
@@ -35,6 +40,7 @@ __all__ = ["MultiObjectiveMixin"]
 SOLVER_STATE = "solver.safetensors"
 TRACKED_STATE = "tracked_gradients.safetensors"
 LOSS_STATE = "losses.safetensors"
+SPENT = "spent.json"
 STEPS_FILE = "steps.jsonl"
 
 
@@ -53,8 +59,25 @@ class MultiObjectiveMixin(Trainer):
     loss : dict of str to loss, optional
         One per dataset, for the trainers of sentence-transformers. A bare ``transformers.Trainer`` takes none: its
         model, or a ``compute_loss`` of your own, computes the losses.
-    solver : Solver, str or dict
-        ``MGDA()``, ``"mgda"`` or ``{"name": "pareto_target", "preference": {...}}``.
+    solver : Solver, str or dict, optional
+        ``MGDA()``, ``"mgda"`` or ``{"name": "pareto_target", "preference": {...}}``. May be left out where there is a
+        `mix`: its weights are fixed then.
+    mix : dict of str to float, optional
+        Each dataset's share λ of the training's effort, non-negative and summing to 1. A share of zero costs nothing.
+    spend : "rows", "weights" or "steps", optional
+        What the shares are shares of, where there is a `mix`; "rows" if left out. The batch size is
+        ``per_device_train_batch_size``.
+
+        "rows": one batch a step, its rows divided by largest remainder; losses count by their rows, so the step is that
+        of the mean over the batch. "weights": a whole batch of every dataset, and λ are the losses' weights. In both, a
+        solver other than fixed weighs the parts λ_k L_k of that sum, on top of the mix. The terms of one dataset have
+        equal parts of its share.
+
+        "steps": each step is one dataset's, with a whole batch and one backward. Whose turn it is follows from the seed
+        and the step alone, and after any number of steps each has had its share to within a few. Micro-batches of one
+        step, and the processes of a training, share its dataset. Solvers other than fixed have nothing to weigh there.
+
+        Of rows and steps, an epoch draws as many rows as the datasets hold together; else it is as long as the longest.
     terms : dict of str to sequence of str, optional
         For datasets whose loss returns a dict of scalars, such as ``SpladeLoss``: the keys of that dict. Each is an
         objective of its own, called ``dataset/term``, and all of them share one forward. Without it such terms are
@@ -63,8 +86,12 @@ class MultiObjectiveMixin(Trainer):
     Attributes
     ----------
     objectives : tuple of str
-        In the order of the Jacobian's rows.
+        In the order of the Jacobian's rows; those that a mix gives nothing are not among them.
     current_dataset : str or None
+    pairs_seen : dict of str to int
+        D_k: rows drawn so far by dataset, over all processes.
+    flops : FlopLedger
+        What this process has spent so far, by dataset too. It goes on from a checkpoint as `pairs_seen` does.
 
     Raises
     ------
@@ -83,16 +110,19 @@ class MultiObjectiveMixin(Trainer):
         eval_dataset: Any = None,
         loss: Mapping[str, Any] | None = None,
         *,
-        solver: Solver | str | Mapping[str, Any],
+        solver: Solver | str | Mapping[str, Any] | None = None,
+        mix: Mapping[str, float] | None = None,
+        spend: Spend | None = None,
         terms: Mapping[str, Sequence[str]] | None = None,
         **kwargs: Any,
     ) -> None:
         datasets = _checked(train_dataset, loss, takes_losses=isinstance(self, BaseTrainer))
-        self._set_up_objectives(solver, _objectives_by_dataset(datasets, terms or {}))
+        objectives_of = _objectives_by_dataset(datasets, terms or {})
         sizes = getattr(args, "objective_batch_sizes", None) or {}
         for name in sizes:
             if name not in datasets:
                 raise ConfigError(f"objective_batch_sizes: no dataset {name!r}{nearest(name, datasets)}")
+        self.mix = _checked_mix(mix, spend, datasets, solver, sizes)
         if loss is not None:
             kwargs["loss"] = dict(loss)
         super().__init__(
@@ -103,19 +133,60 @@ class MultiObjectiveMixin(Trainer):
             eval_dataset=eval_dataset,
             **kwargs,
         )
+        self._set_up_objectives(solver, objectives_of)
 
     def _set_up_objectives(
-        self, solver: Solver | str | Mapping[str, Any], objectives_of: dict[str, tuple[str, ...]]
+        self, solver: Solver | str | Mapping[str, Any] | None, objectives_of: dict[str, tuple[str, ...]]
     ) -> None:
-        self.solver = solver if isinstance(solver, Solver) else from_config(solver)
+        given = solver if isinstance(solver, Solver) else from_config("fixed" if solver is None else solver)
+        if self.mix is not None:
+            objectives_of = {name: own for name, own in objectives_of.items() if name in self.mix.shares}
+            given = self._mixed(given, objectives_of)
+        self.solver = given
         self._objectives_of = objectives_of
         self.objectives = tuple(name for names in objectives_of.values() for name in names)
         self.solver.active(self.objectives)  # names that do not fit are an error now, not after the first forward
+        self._untouched = copy.deepcopy(self.solver.state_dict())
         self.last_step: StepReport | None = None
         self.current_dataset: str | None = None
         self._terms: dict[str, Tensor] | None = None
-        self._engine: Engine | None = None
+        self._engines: dict[str | None, Engine] = {}
         self._window: dict[str, list[float]] = {}
+        self._begin()
+
+    def _mixed(self, solver: Solver, objectives_of: Mapping[str, tuple[str, ...]]) -> Solver:
+        """Return what weighs the objectives of a mix."""
+        assert self.mix is not None
+        if solver.sets_weights:
+            raise ConfigError(f"mix: the solver {solver.name!r} has weights of its own; give one of the two")
+        if self.mix.spend == "steps" and not isinstance(solver, FixedWeights):
+            raise ConfigError(
+                f"spend: steps have one objective each, which leaves the solver {solver.name!r} nothing to weigh; "
+                "spend rows or weights"
+            )
+        shares = self.mix.shares
+        if self.mix.spend == "rows":
+            size = self.args.train_batch_size
+            shares = {name: rows / size for name, rows in self.mix.rows(size).items()}
+        parts = {objective: shares[name] / len(own) for name, own in objectives_of.items() for objective in own}
+        return FixedWeights(parts) if isinstance(solver, FixedWeights) else Mixed(solver, parts)
+
+    def _begin(self) -> None:
+        """Forget what a training before this one left behind."""
+        self.solver.load_state_dict(copy.deepcopy(self._untouched))
+        given: Any = self.train_dataset
+        model: Any = self.model
+        self.pairs_seen: dict[str, int] = dict.fromkeys(given, 0)
+        self.flops = FlopLedger(model)
+        self._window.clear()
+
+    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Begin anew, or where the checkpoint ended; then the host's own loop."""
+        self._begin()
+        if kwargs.get("resume_from_checkpoint") is None and self.is_world_process_zero():
+            self._steps_file().unlink(missing_ok=True)  # a training from the start has a record from the start
+        with self.flops:
+            return super()._inner_training_loop(*args, **kwargs)
 
     def _active_objectives(self) -> dict[str, tuple[str, ...]]:
         """Return the objectives that need a forward, by dataset; datasets without one are left out."""
@@ -146,25 +217,42 @@ class MultiObjectiveMixin(Trainer):
             seed=self.args.seed,
         )
 
+    def _batch_sizes(self) -> dict[str, int]:
+        """Return the rows that each dataset which is drawn from has in a batch."""
+        size = self.args.train_batch_size
+        if self.mix is not None and self.mix.spend == "rows":
+            return self.mix.rows(size)
+        sizes = getattr(self.args, "objective_batch_sizes", None) or {}
+        return {name: sizes.get(name, size) for name in self._active_objectives()}
+
+    def _micro_batches(self) -> int:
+        """Return how many batches make one step."""
+        return self.args.gradient_accumulation_steps * self.accelerator.num_processes
+
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return the joint loader, prepared by accelerate."""
         self.accelerator.even_batches = False
-        self._engine = None  # a new training has a new optimiser
+        self._engines.clear()  # a new training has a new optimiser
         given: Any = self.train_dataset
-        datasets = {name: given[name] for name in self._active_objectives()}
-        sizes = getattr(self.args, "objective_batch_sizes", None) or {}
-        generators = {name: torch.Generator() for name in datasets}
+        sizes = self._batch_sizes()
+        datasets = {name: given[name] for name in sizes}
+        generators = {name: torch.Generator() for name in given}
         samplers = {
-            name: self._objective_batch_sampler(
-                name, dataset, sizes.get(name, self.args.train_batch_size), generators[name]
-            )
+            name: self._objective_batch_sampler(name, dataset, sizes[name], generators[name])
             for name, dataset in datasets.items()
         }
+        division: dict[str, Any] = {}
+        if self.mix is not None and self.mix.spend != "weights":
+            size = self.args.train_batch_size
+            division["length"] = max(sum(len(dataset) for dataset in datasets.values()) // size, 1)
+            if self.mix.spend == "steps":
+                division |= {"shares": tuple(self.mix.shares.values()), "micro_batches": self._micro_batches()}
+                self.mix.require_turns(self.args.seed, self.args.max_steps)
         if not isinstance(self, BaseTrainer):
             datasets = {name: self._remove_unused_columns(d, "training") for name, d in datasets.items()}
         loader = DataLoader(
             JointDataset(datasets),
-            batch_sampler=JointBatchSampler(samplers, generators, self.args.seed),
+            batch_sampler=JointBatchSampler(samplers, generators, self.args.seed, **division),
             collate_fn=JointCollator(self.data_collator, without=("group",)),
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
@@ -176,21 +264,23 @@ class MultiObjectiveMixin(Trainer):
 
     # -- per-objective gradients, weights, combination -------------------------------------------------------------
 
-    def _gradient_engine(self) -> Engine:
-        if self._engine is None:
+    def _gradient_engine(self, alone: str | None = None) -> Engine:
+        """Return the engine of all objectives, or of those of the one dataset that has this step to itself."""
+        if alone not in self._engines:
             optimiser: Any = self.optimizer
             model: Any = self.model
-            self._engine = make_engine(
+            self._engines[alone] = make_engine(
                 getattr(self.args, "gradients", "exact"),
                 model,
                 [p for group in optimiser.param_groups for p in group["params"]],
-                self.objectives,
-                self.solver,
+                self.objectives if alone is None else self._objectives_of[alone],
+                self.solver if alone is None else FixedWeights(),
                 gradient_statistics=getattr(self.args, "gradient_statistics", True),
                 reduce=self.accelerator.num_processes > 1,
             )
-        self._engine.step = self.state.global_step
-        return self._engine
+        engine = self._engines[alone]
+        engine.step = self.state.global_step
+        return engine
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
@@ -210,20 +300,28 @@ class MultiObjectiveMixin(Trainer):
         if callable(getattr(optimiser, "train", None)):
             optimiser.train()
         inputs = self._prepare_inputs(inputs)
+        alone = next(iter(inputs)) if self.mix is not None and self.mix.spend == "steps" else None
+        before = charge_to(None)
         scaler = getattr(self.accelerator, "scaler", None)
-        # Gradients are averaged over ranks per objective by the engine, so DDP must not average any of them itself.
-        with self.accelerator.no_sync(model) if self.accelerator.num_processes > 1 else contextlib.nullcontext():
-            report = self._gradient_engine().accumulate(
-                self._losses(model, inputs),
-                final=self.accelerator.sync_gradients,
-                divisor=float(self.current_gradient_accumulation_steps),
-                run_backward=self.accelerator.backward,
-                loss_scale=1.0 if scaler is None else float(scaler.get_scale()),
-                shared_graph=[name for own in self._active_objectives().values() for name in own[:-1]],
-            )
+        try:
+            # Gradients are averaged over ranks per objective by the engine, so DDP must not average any itself.
+            with self.accelerator.no_sync(model) if self.accelerator.num_processes > 1 else contextlib.nullcontext():
+                report = self._gradient_engine(alone).accumulate(
+                    self._losses(model, inputs),
+                    final=self.accelerator.sync_gradients,
+                    divisor=float(self.current_gradient_accumulation_steps),
+                    run_backward=self.accelerator.backward,
+                    loss_scale=1.0 if scaler is None else float(scaler.get_scale()),
+                    shared_graph=[name for own in self._active_objectives().values() for name in own[:-1]],
+                )
+        finally:
+            charge_to(before)
+        sizes = self._batch_sizes()
+        for name in inputs:
+            self.pairs_seen[name] += sizes[name] * self.accelerator.num_processes
         if report is None:
             return torch.zeros((), device=self.args.device)
-        self._record(report)
+        self._record(report, alone)
         total = sum(report.weights[name] * loss for name, loss in report.losses.items())
         return torch.tensor(total, device=self.args.device)
 
@@ -238,6 +336,7 @@ class MultiObjectiveMixin(Trainer):
     def _forward(self, model: nn.Module, inputs: dict[str, Any], name: str) -> dict[str, Tensor]:
         """Return the losses of one dataset's batch by objective."""
         self.current_dataset = name
+        charge_to(name)
         try:
             with self.compute_loss_context_manager():
                 loss: Any = self.compute_loss(model, inputs[name])
@@ -265,17 +364,29 @@ class MultiObjectiveMixin(Trainer):
 
     # -- log, checkpoints ------------------------------------------------------------------------------------------
 
-    def _record(self, report: StepReport) -> None:
-        """Keep every step on disk, and the window's means for the next call of ``log``."""
+    def _steps_file(self) -> Path:
+        return Path(str(self.args.output_dir)) / STEPS_FILE
+
+    def _record(self, report: StepReport, alone: str | None) -> None:
+        """Keep every step on disk, and the window's means for the next call of ``log``.
+
+        What a step has no value of is left out: the cosine of a gradient that is zero, weights of a step that a loss
+        scaler skips.
+        """
         self.last_step = report
-        values = report.flat()
+        resting: tuple[str, ...] = () if self.mix is None else self.mix.idle
+        if alone is not None:
+            resting += self.objectives
+        values = {f"weight/{name}": 0.0 for name in resting} | report.flat()
+        values = {key: value for key, value in values.items() if math.isfinite(value)}
         for key, value in values.items():
             self._window.setdefault(key, []).append(value)
         if self.is_world_process_zero():
-            path = Path(str(self.args.output_dir)) / STEPS_FILE
+            path = self._steps_file()
             path.parent.mkdir(parents=True, exist_ok=True)
+            whose = {} if alone is None else {"objective": alone}
             with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": self.state.global_step + 1, **values}) + "\n")
+                file.write(json.dumps({"step": self.state.global_step + 1, **whose, **values}) + "\n")
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the means since the last log of every objective's loss, weight, gradient norm and cosines."""
@@ -290,6 +401,7 @@ class MultiObjectiveMixin(Trainer):
             save_state(Path(output_dir) / SOLVER_STATE, self.solver.state_dict())
             save_state(Path(output_dir) / TRACKED_STATE, self._gradient_engine().state_dict())
             save_state(Path(output_dir) / LOSS_STATE, self._loss_state())
+            write_json(Path(output_dir) / SPENT, {"pairs": self.pairs_seen, "flops": self.flops.state_dict()})
 
     def _loss_state(self) -> dict[str, Tensor]:
         """Return what losses keep besides the model: weights on domains, a classifier's parameters."""
@@ -309,9 +421,7 @@ class MultiObjectiveMixin(Trainer):
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        path = Path(str(self.args.output_dir)) / STEPS_FILE
         if checkpoint is None:
-            path.unlink(missing_ok=True)  # a training from the start has a record from the start
             return
         state = Path(checkpoint) / SOLVER_STATE
         if not state.is_file():
@@ -324,6 +434,10 @@ class MultiObjectiveMixin(Trainer):
                 if name not in saved:
                     raise DataError(f"{checkpoint}: has no state {name!r}; it was written with other losses")
                 tensor.copy_(saved[name])
+        spent = json.loads((Path(checkpoint) / SPENT).read_text("utf-8"))
+        self.pairs_seen = dict.fromkeys(self.pairs_seen, 0) | spent["pairs"]
+        self.flops.load_state_dict(spent["flops"])
+        path = self._steps_file()
         if path.is_file() and self.is_world_process_zero():
             kept = [line for line in path.read_text("utf-8").splitlines() if _step_of(line) <= self.state.global_step]
             write_text(path, "".join(line + "\n" for line in kept))
@@ -348,6 +462,20 @@ def _objectives_by_dataset(datasets: Collection[str], terms: Mapping[str, Sequen
         if isinstance(keys, str) or not keys or len(set(keys)) != len(keys):
             raise ConfigError(f"terms: {name!r} needs the distinct keys of its loss's dict, got {keys!r}")
     return {name: tuple(f"{name}/{key}" for key in terms[name]) if name in terms else (name,) for name in datasets}
+
+
+def _checked_mix(
+    mix: Mapping[str, float] | None, spend: Spend | None, datasets: Collection[str], solver: object, sizes: object
+) -> Mix | None:
+    if mix is None:
+        if spend is not None:
+            raise ConfigError("spend: says how a mix is spent; there is no mix")
+        if solver is None:
+            raise ConfigError("solver: name one, such as 'fixed' or 'mgda', or give a mix")
+        return None
+    if sizes:
+        raise ConfigError("mix: divides the effort, so that objective_batch_sizes must not; give one of the two")
+    return Mix(mix, "rows" if spend is None else spend, datasets)
 
 
 def _checked(

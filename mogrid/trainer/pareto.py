@@ -55,10 +55,14 @@ class ParetoTrainer(MultiObjectiveMixin, SentenceTransformerTrainer):
         input: rows of equal group never share a batch, which keeps known false negatives out of in-batch losses.
     loss : dict of str to loss
         One sentence-transformers loss, or any callable module returning a scalar, per objective.
-    solver : Solver, str or dict
+    solver : Solver, str or dict, optional
         ``MGDA()``, ``"mgda"`` or ``{"name": "pareto_target", "preference": {...}}``.
+    mix : dict of str to float, optional
+        Each objective's share of the effort, ``{"effectiveness": 0.6, "ood": 0.4}``. The solver may be left out then.
+    spend : "rows", "weights" or "steps", optional
+        Whether the shares are of each batch's rows (the default), of the loss's weight, or of the steps.
     terms : dict of str to sequence of str, optional
-        See `MultiObjectiveMixin`.
+        Of these, more in `MultiObjectiveMixin`.
 
     Raises
     ------

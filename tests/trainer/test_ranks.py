@@ -29,7 +29,7 @@ class Apart(nn.Module):
         return (query - self.sign * document).square().mean(dim=1).mean() + self.sign * query[:, 0].mean()
 
 
-def train(tokenizer, texts, folder, batch_size: int, gradients) -> torch.Tensor:
+def train(tokenizer, texts, folder, batch_size: int, gradients, **division) -> torch.Tensor:
     torch.manual_seed(0)
     model = build_retriever("1x32", tokenizer, dropout=0.0, seed=0)
     rows = Dataset.from_dict({"query": [q for q, _ in texts], "document": [d for _, d in texts]})
@@ -40,9 +40,11 @@ def train(tokenizer, texts, folder, batch_size: int, gradients) -> torch.Tensor:
         ),
         train_dataset={"near": rows.select(range(48)), "far": rows.select(range(48, 96))},
         loss={"near": Apart(model, 0.5), "far": Apart(model, -1.0)},
-        solver={"name": "mgda", "normalise": "l2"},
+        **(division or {"solver": {"name": "mgda", "normalise": "l2"}}),
     )
     trainer.train()
+    if division:
+        assert trainer.pairs_seen == {"near": 24, "far": 16}
     weights = torch.cat([p.detach().flatten() for p in model.parameters()])
     return torch.cat([weights, torch.tensor(list(trainer.last_step.weights.values()))])
 
@@ -54,20 +56,33 @@ def free_port() -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("world", "gradients"), [(2, "exact"), (4, "exact"), (2, {"mode": "sketch", "size": 400})])
-def test_all_ranks_hold_the_weights_of_one_process_on_the_union(tokenizer, texts, tmp_path, world, gradients) -> None:
+@pytest.mark.parametrize(
+    ("world", "gradients", "division"),
+    [
+        (2, "exact", {}),
+        (4, "exact", {}),
+        (2, {"mode": "sketch", "size": 400}, {}),
+        (2, "exact", {"mix": {"near": 0.6, "far": 0.4}, "spend": "steps"}),
+    ],
+)
+def test_all_ranks_hold_the_weights_of_one_process_on_the_union(
+    tokenizer, texts, tmp_path, world, gradients, division
+) -> None:
     port = free_port()
 
     def task(rank: int) -> torch.Tensor:
         torchrun = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
         os.environ |= {key: str(value) for key, value in torchrun.items()}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        return train(tokenizer, texts, tmp_path / str(rank), 8 // world, gradients)
+        return train(tokenizer, texts, tmp_path / str(rank), 8 // world, gradients, **division)
 
     ranks = on_ranks(world, task, init=False)
     assert all(torch.equal(ranks[0], rank) for rank in ranks)
 
-    (alone,) = on_ranks(1, lambda rank: train(tokenizer, texts, tmp_path / "alone", 8, gradients), init=False)
+    def single(rank: int) -> torch.Tensor:
+        return train(tokenizer, texts, tmp_path / "alone", 8, gradients, **division)
+
+    (alone,) = on_ranks(1, single, init=False)
     torch.testing.assert_close(ranks[0], alone, rtol=2e-3, atol=2e-5)
     untrained = build_retriever("1x32", tokenizer, dropout=0.0, seed=0)
     start = torch.cat([p.detach().flatten() for p in untrained.parameters()])
