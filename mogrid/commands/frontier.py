@@ -114,7 +114,7 @@ def _choices(records: list[RunRecord], source: str, preference: dict[str, float]
     found = {}
     method: Any
     for method in METHODS:
-        asked = preference if method in ("preference", "pseudo-weights") else None
+        asked = preference if method == "preference" else None
         found[method] = choose(surrogate, front, asked, method=method).to_json()
     return found
 

@@ -30,9 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--money", type=float, help="budget in money, with --price an hour")
     parser.add_argument("--price", type=float, help="of an hour")
     parser.add_argument("--preference", metavar="NAME=NUMBER,...", help="such as effectiveness=2,ood=1,adversarial=1")
-    parser.add_argument(
-        "--method", default="preference", help="preference, pseudo-weights, knee, hypervolume, equal regret"
-    )
+    parser.add_argument("--method", default="preference", help="preference, knee, hypervolume, equal regret")
     parser.add_argument("--law", help="one law for all objectives (default: the best on the largest scale held out)")
     parser.add_argument("--experiments", type=float, metavar="FLOPS", help="propose runs for so many FLOPs instead")
     parser.add_argument("--draws", type=int, default=300, help="bootstrap draws of the laws (default: 300)")

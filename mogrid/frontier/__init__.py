@@ -1,26 +1,50 @@
-"""The Pareto front: measured points, a surrogate over the weights, its search, and the choice of one point."""
+"""The Pareto front: laws of measured runs, what a budget can reach, the choice of one point, and what to run next."""
 
 from mogrid.frontier.choice import METHODS, Choice, choose, knee, pick
+from mogrid.frontier.convex import Target, is_convex, solve_mix
+from mogrid.frontier.costs import Costs, fit_costs
 from mogrid.frontier.hypervolume import Hypervolume, bootstrap_hypervolume, hypervolume, hypervolume_interval
+from mogrid.frontier.laws import FORMS, ExchangeRates, Exponent, HeldOut, LawFit, Laws, fit_laws
+from mogrid.frontier.measurements import Measurements
+from mogrid.frontier.planning import MixingPays, Plan, PlannedFront, mixing_pays, plan, planned_front
 from mogrid.frontier.points import Front
 from mogrid.frontier.search import PredictedFront, WeightModel, search_front
 from mogrid.frontier.surrogate import Fit, Surrogate, fit_surrogate
 
 __all__ = [
+    "FORMS",
     "METHODS",
     "Choice",
+    "Costs",
+    "ExchangeRates",
+    "Exponent",
     "Fit",
     "Front",
+    "HeldOut",
     "Hypervolume",
+    "LawFit",
+    "Laws",
+    "Measurements",
+    "MixingPays",
+    "Plan",
+    "PlannedFront",
     "PredictedFront",
     "Surrogate",
+    "Target",
     "WeightModel",
     "bootstrap_hypervolume",
     "choose",
+    "fit_costs",
+    "fit_laws",
     "fit_surrogate",
     "hypervolume",
     "hypervolume_interval",
+    "is_convex",
     "knee",
+    "mixing_pays",
     "pick",
+    "plan",
+    "planned_front",
     "search_front",
+    "solve_mix",
 ]

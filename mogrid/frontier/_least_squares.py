@@ -55,38 +55,47 @@ def minimise(
         θ (B, p) and the cost (B,).
     """
     use = np.ones(y.shape[-1]) if use is None else use
+    theta = np.array(start, dtype=np.float64)
+    count = len(theta)
+    data = [np.broadcast_to(given, (count, given.shape[-1])) for given in (y, use, prior)]
+    diagonal = np.arange(theta.shape[1])
 
-    def cost(theta: Floats, values: Floats) -> Floats:
+    def cost(theta: Floats, values: Floats, y: Floats, use: Floats, prior: Floats) -> Floats:
         r = np.abs(values - y) / scale
         rho = r**2 / 2 if np.isinf(huber) else np.where(r <= huber, r**2 / 2, huber * (r - huber / 2))
         return np.asarray((use * rho).sum(axis=1) + (((theta - prior) / spread) ** 2).sum(axis=1) / 2)
 
-    theta = np.array(start, dtype=np.float64)
     values, jacobian = model(theta)
-    best = cost(theta, values)
-    damping = np.full(len(theta), 1e-2)
-    live = np.ones(len(theta), dtype=bool)
+    best = cost(theta, values, *data)
+    damping = np.full(count, 1e-2)
+    # Problems that have converged leave the batch: `live` are the rows that are still in it.
+    live, at, value, slopes = np.arange(count), theta, values, np.array(jacobian)
     for _ in range(_STEPS):
-        r = (values - y) / scale
+        given, multiple, mean = data
+        r = (value - given) / scale
         # Reweighting makes the linear part of Huber's loss a quadratic with the same slope.
-        omega = use * (1.0 if np.isinf(huber) else np.minimum(1.0, huber / np.maximum(np.abs(r), 1e-300)))
-        slope = ((omega * r)[:, None, :] @ jacobian)[:, 0] / scale + (theta - prior) / spread**2
-        weighted = jacobian * (np.broadcast_to(omega, r.shape) / scale**2)[:, :, None]
-        curvature = jacobian.transpose(0, 2, 1) @ weighted
-        diagonal = np.arange(theta.shape[1])
+        omega = multiple * (1.0 if np.isinf(huber) else np.minimum(1.0, huber / np.maximum(np.abs(r), 1e-300)))
+        slope = ((omega * r)[:, None, :] @ slopes)[:, 0] / scale + (at - mean) / spread**2
+        weighted = slopes * (omega / scale**2)[:, :, None]
+        curvature = slopes.transpose(0, 2, 1) @ weighted
         curvature[:, diagonal, diagonal] += 1 / spread**2
         curvature[:, diagonal, diagonal] *= 1 + damping[:, None]
-        trial = theta - np.linalg.solve(curvature, slope[:, :, None])[:, :, 0]
-        new_values, new_jacobian = model(trial)
-        new = cost(trial, new_values)
-        better = live & (new < best)
-        gained = np.where(better, best - new, 0.0)
-        theta[better], values[better], jacobian[better] = trial[better], new_values[better], new_jacobian[better]
-        live &= ~(better & (gained <= _GAIN * (1 + best)))
-        best = np.where(better, new, best)
+        trial = at - np.linalg.solve(curvature, slope[:, :, None])[:, :, 0]
+        new_value, new_slopes = model(trial)
+        new = cost(trial, new_value, *data)
+        old = best[live]
+        better = new < old
+        gained = np.where(better, old - new, 0.0)
+        at = np.where(better[:, None], trial, at)
+        value = np.where(better[:, None], new_value, value)
+        slopes[better] = new_slopes[better]
+        best[live], theta[live] = np.where(better, new, old), at
         damping = np.where(better, damping / 5, damping * 4)
-        live &= damping < _STUCK
-        damping = np.clip(damping, 1e-12, _STUCK)
-        if not live.any():
+        stay = (damping < _STUCK) & ~(better & (gained <= _GAIN * (1 + best[live])))
+        damping = np.maximum(damping, 1e-12)
+        if not stay.all():
+            live, at, value, slopes, damping = live[stay], at[stay], value[stay], slopes[stay], damping[stay]
+            data = [column[stay] for column in data]
+        if not len(live):
             break
     return theta, best

@@ -257,7 +257,7 @@ def plan(
     budget : float
         Training FLOPs.
     preference : mapping of objective to positive number, optional
-        Importance, for the methods ``preference`` and ``pseudo-weights``; equal when left out.
+        Importance, for the method ``preference``; equal when left out.
     method : str
         See `mogrid.frontier.pick`.
     sizes : sequence of float, optional

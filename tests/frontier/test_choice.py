@@ -76,10 +76,9 @@ def test_knee_of_a_bent_front_and_of_a_straight_one() -> None:
     assert 0 <= pick(straight, "knee") < 41
 
 
-def test_pseudo_weights_hypervolume_and_equal_regret() -> None:
+def test_hypervolume_and_equal_regret() -> None:
     x = np.linspace(0.0, 1.0, 101)
     line = np.column_stack([x, 1 - x])
-    assert line[pick(line, "pseudo-weights", np.array([3.0, 1.0]))] == pytest.approx([0.25, 0.75])
     gap = np.array([[0.0, 1.0], [0.05, 0.95], [0.3, 0.3], [0.95, 0.05], [1.0, 0.0]])
     assert pick(gap, "hypervolume") == 2
     shifted = np.column_stack([1 + x, 2 + (1 - x)])
@@ -108,7 +107,7 @@ def test_a_choice_is_a_point_of_the_front_with_its_uncertainty(predicted, method
     for name in NAMES:
         assert choice.low[name] <= choice.predicted[name] <= choice.high[name]
         assert choice.weight_low[name] <= choice.weights[name] <= choice.weight_high[name]
-    assert (choice.preference is None) == (method not in ("preference", "pseudo-weights"))
+    assert (choice.preference is None) == (method != "preference")
     assert json.loads(json.dumps(choice.to_json(), allow_nan=False))["method"] == method
 
 

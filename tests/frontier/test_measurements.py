@@ -1,0 +1,137 @@
+"""Measurements survive files, import other tools' tables, and name the run and the field of what is wrong."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mogrid.errors import DataError
+from mogrid.frontier import Measurements
+from tests.frontier.truth import sweep
+
+
+def test_runs_survive_a_file(tmp_path) -> None:
+    runs = sweep(rng=np.random.default_rng(0), base=True)
+    runs.save(tmp_path / "runs.jsonl")
+    again = Measurements.load(tmp_path / "runs.jsonl")
+    for name in ("parameters", "mix", "pairs", "flops"):
+        np.testing.assert_allclose(getattr(again, name), getattr(runs, name), rtol=1e-15)
+    for name in ("objectives", "labels", "models", "seeds", "spend"):
+        assert getattr(again, name) == getattr(runs, name)
+    for metric in ("ce", "ndcg"):
+        np.testing.assert_array_equal(again.values[metric], runs.values[metric])
+        assert set(again.base[metric]) == set(runs.base[metric])
+        for model, values in runs.base[metric].items():
+            np.testing.assert_array_equal(again.base[metric][model], values)
+    assert list(tmp_path.iterdir()) == [tmp_path / "runs.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda row: row.pop("flops"), r"runs.jsonl:3: not a run as .*'flops'"),
+        (lambda row: row["pairs"].pop("ood"), r"runs.jsonl:3: .*'ood'"),
+        (lambda row: row["mix"].update(other=0.0), r"runs.jsonl:3: .*objectives differ from those of line 1"),
+        (lambda row: row["values"].pop("ndcg"), r"runs.jsonl:3: .*metrics differ from those of line 1"),
+    ],
+)
+def test_a_spoilt_line_is_named(tmp_path, spoil, message) -> None:
+    path = tmp_path / "runs.jsonl"
+    sweep().save(path)
+    lines = path.read_text().splitlines()
+    row = json.loads(lines[2])
+    spoil(row)
+    path.write_text("\n".join([*lines[:2], json.dumps(row), *lines[3:]]))
+    with pytest.raises(DataError, match=message):
+        Measurements.load(path)
+
+
+def test_what_cannot_be_read_is_named(tmp_path) -> None:
+    with pytest.raises(DataError, match=r"none\.jsonl: cannot be read"):
+        Measurements.load(tmp_path / "none.jsonl")
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(DataError, match="got none: run the sweep first"):
+        Measurements.load(tmp_path / "empty.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("ce", np.nan, "run run5: ce of 'effectiveness' is nan; it must be a finite and positive loss"),
+        ("ndcg", 1.2, "run run5: ndcg of 'effectiveness' is 1.2; it must be a score from 0 to 1"),
+        ("parameters", 0.0, "run run5: parameters is 0.0; it must be finite and positive"),
+        ("flops", -1.0, "run run5: flops is -1.0"),
+        ("pairs", -3.0, "run run5: pairs of 'effectiveness' is -3.0; it must be finite and at least 0"),
+        ("mix", 0.9, r"run run5: mix \[0.9, 0.5, 0.5\] does not sum to 1"),
+    ],
+)
+def test_bad_numbers_name_run_and_field(field, value, message) -> None:
+    runs = sweep()
+    table = (runs.values[field] if field in runs.values else getattr(runs, field)).copy()
+    table.reshape(len(runs), -1)[5, 0] = value
+    changed = {"values": {**runs.values, field: table}} if field in runs.values else {field: table}
+    with pytest.raises(DataError, match=message):
+        replace(runs, **changed)
+
+
+def test_a_model_has_one_size_and_a_spend_is_known() -> None:
+    runs = sweep()
+    with pytest.raises(DataError, match="run run28: model '100000' has 250000 parameters here and 100000 elsewhere"):
+        replace(runs, models=("100000",) * len(runs))
+    with pytest.raises(DataError, match="no way to spend a mix 'row'; did you mean 'rows'"):
+        replace(runs, spend=("row",) * len(runs))
+    with pytest.raises(DataError, match="base '100000': 'ce' must be 3 values"):
+        replace(runs, base={"ce": {"100000": np.ones(2)}})
+    with pytest.raises(DataError, match=r"pairs: expected shape \(84, 3\), got \(84, 2\)"):
+        replace(runs, pairs=runs.pairs[:, :2])
+
+
+def test_effort_is_pairs_or_the_weight_of_all_pairs() -> None:
+    rows, weights = sweep(), sweep(spend="weights")
+    np.testing.assert_array_equal(rows.effort, rows.pairs)
+    np.testing.assert_allclose(weights.effort, weights.mix * weights.pairs.sum(axis=1, keepdims=True))
+    assert len(np.unique(rows.cells)) == 84
+    assert len(np.unique(sweep(seeds=2).cells)) == 84
+    assert len(rows.only(rows.parameters == 1e5)) == 28
+
+
+def test_tables_of_other_tools_are_read(tmp_path) -> None:
+    """`ratios.csv` and `metrics.csv` as Olmix writes them: an index column without a name, runs in any order."""
+    (tmp_path / "ratios.csv").write_text(",run,name,index,web,code\n0,a,swarm-0,0,0.25,0.75\n1,b,swarm-1,1,0.6,0.4\n")
+    (tmp_path / "metrics.csv").write_text(
+        ",run,name,index,code,web/bpb\n0,b,swarm-1,1,1.5,2.5\n1,a,swarm-0,0,1.25,2.75\n"
+    )
+    runs = Measurements.from_csv(tmp_path / "ratios.csv", tmp_path / "metrics.csv", judged={"web": "web/bpb"})
+    assert runs.objectives == ("web", "code")
+    assert runs.labels == ("a", "b")
+    np.testing.assert_allclose(runs.mix, [[0.25, 0.75], [0.6, 0.4]])
+    np.testing.assert_allclose(runs.values["ce"], [[2.75, 1.25], [2.5, 1.5]])
+    np.testing.assert_allclose(runs.pairs, runs.mix)
+    (tmp_path / "more.csv").write_text(
+        "run,web,code,model,parameters,pairs,flops,seed,spend\na,1,0,small,100,640,7e9,3,steps\n"
+    )
+    more = Measurements.from_csv(tmp_path / "more.csv", tmp_path / "metrics.csv", judged={"web": "web/bpb"})
+    assert (more.models, more.seeds, more.spend) == (("small",), (3,), ("steps",))
+    np.testing.assert_allclose(more.pairs, [[640, 0]])
+    np.testing.assert_allclose([more.parameters[0], more.flops[0]], [100, 7e9])
+
+
+@pytest.mark.parametrize(
+    ("ratios", "metrics", "message"),
+    [
+        ("run,a,b\nx,1,0\n", "run,a\nx,1\n", "metrics.csv: no column for 'b'"),
+        ("run,a,b\nx,1,0\n", "run,a,b\ny,1,1\n", "metrics.csv: no run 'x', which .*ratios.csv:2 has"),
+        ("run,a,b\nx,1,zero\n", "run,a,b\nx,1,1\n", "ratios.csv:2: b is 'zero', not a number"),
+        ("run,a,b\nx,1,0\nx,1,0\n", "run,a,b\nx,1,1\n", "ratios.csv:3: run 'x' stands here and in line 2"),
+        ("a,b\n1,0\n", "run,a,b\nx,1,1\n", "ratios.csv: no runs with a column 'run' or 'run_id'"),
+        ("run,a,b\nx,.5,0\n", "run,a,b\nx,1,1\n", r"run x: mix \[0.5, 0.0\] does not sum to 1"),
+    ],
+)
+def test_tables_that_do_not_fit_say_where(tmp_path, ratios, metrics, message) -> None:
+    (tmp_path / "ratios.csv").write_text(ratios)
+    (tmp_path / "metrics.csv").write_text(metrics)
+    with pytest.raises(DataError, match=message):
+        Measurements.from_csv(tmp_path / "ratios.csv", tmp_path / "metrics.csv")
