@@ -20,7 +20,7 @@ from mogrid.flops import charge_to, charged
 from mogrid.gradients.encoding import Encoding, Kept, Way
 from mogrid.gradients.engine import GradientEngine
 from mogrid.gradients.interception import embeddings_of, intercepted
-from mogrid.gradients.representation import RepresentationCache
+from mogrid.gradients.representation import RepresentationEngine
 from mogrid.gradients.step import StepReport
 from mogrid.solvers import Solver
 
@@ -106,15 +106,24 @@ class CachedEngine:
         self.objectives = tuple(objectives)
         self.solver = solver
         self.mini_batch_size = mini_batch_size
-        self.step = 0
         self.parameters = [p for p in (model.parameters() if parameters is None else parameters) if p.requires_grad]
         self._encodings: list[Way] = []
-        self._cache = RepresentationCache(self.parameters, self.objectives, solver, reduce)
-        self._exact: GradientEngine | None = None
+        self._inner: GradientEngine | RepresentationEngine
         if gramian == "exact":
-            self._exact = GradientEngine(
+            self._inner = GradientEngine(
                 self.parameters, self.objectives, solver, gradient_statistics=gradient_statistics, reduce=reduce
             )
+        else:
+            self._inner = RepresentationEngine(self.parameters, self.objectives, solver, self._encodings, reduce)
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps that were taken."""
+        return self._inner.step
+
+    @step.setter
+    def step(self, step: int) -> None:
+        self._inner.step = step
 
     # -- first pass ------------------------------------------------------------------------------------------------
 
@@ -202,40 +211,31 @@ class CachedEngine:
         the weights: texts and cached gradients of the micro-batches before it are kept until then.
         """
         try:
-            self._check(losses)
-            calls = {name: partial(self._call, loss) for name, loss in losses.items()}
-            if self._exact is not None:
-                self._exact.step = self.step
-                report = self._exact.accumulate(
-                    calls,
+            with self._inner.whole_or_nothing():
+                self._check(losses)
+                exact = isinstance(self._inner, GradientEngine)
+                report = self._inner.accumulate(
+                    {name: partial(self._call, loss) for name, loss in losses.items()},
                     final=final,
                     divisor=divisor,
-                    run_backward=partial(self._through_encoder, run_backward),
+                    run_backward=partial(self._through_encoder, run_backward) if exact else run_backward,
                     loss_scale=loss_scale,
                     shared_graph=bool(shared_graph),  # what may be kept longer than needed is no encoder's graph
                 )
-                self._encodings.clear()
-            else:
-                self._cache.take(calls, self._encodings, divisor, run_backward)
-                report = self._cache.combine(self._encodings, self.step, loss_scale) if final else None
         except BaseException:
-            self._reset()
-            for p in self.parameters:
-                p.grad = None
+            self._encodings.clear()
             raise
-        if final:
-            self._reset()
-            self.step += 1
+        if final or exact:
+            self._encodings.clear()
         return report
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the state beside the solver's: the tracked gradients, where the solver tracks them."""
-        return {} if self._exact is None else self._exact.state_dict()
+        return self._inner.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Continue from a `state_dict` over the same parameters and objectives."""
-        if self._exact is not None:
-            self._exact.load_state_dict(state)
+        self._inner.load_state_dict(state)
 
     def _check(self, losses: Collection[str]) -> None:
         for name in losses:
@@ -244,10 +244,6 @@ class CachedEngine:
         for name, on in zip(self.objectives, self.solver.active(self.objectives), strict=True):
             if on and name not in losses:
                 raise ConfigError(f"losses: objective {name!r} has none")
-
-    def _reset(self) -> None:
-        self._encodings.clear()
-        self._cache.reset()
 
     def _through_encoder(self, run_backward: Callable[..., None], loss: Tensor, *, retain_graph: bool) -> None:
         """Backward of one loss down to the parameters: to the embeddings first, then from them."""

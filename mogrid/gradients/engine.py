@@ -7,20 +7,20 @@ precision.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from mogrid.errors import ConfigError
+from mogrid.gradients.accounting import Accounting, total
 from mogrid.gradients.distributed import Shards, average, averaged
 from mogrid.gradients.probes import Probe
 from mogrid.gradients.products import Gradients, gramian
 from mogrid.gradients.step import StepReport
 from mogrid.gradients.tracking import TrackedGradients
-from mogrid.solvers import NonFiniteGradientError, NonFiniteLossError, Solver, SolverError, StepStatistics
-from mogrid.solvers.base import Needs, Solution
+from mogrid.solvers import Solver, StepStatistics
+from mogrid.solvers.base import Needs
 
 __all__ = ["GradientEngine"]
 
@@ -29,7 +29,7 @@ def _sum(first: Gradients, second: Gradients) -> Gradients:
     return [b if a is None else a if b is None else a + b for a, b in zip(first, second, strict=True)]
 
 
-class GradientEngine:
+class GradientEngine(Accounting):
     """Turn per-objective losses into one combined ``.grad``, step by step.
 
     Parameters
@@ -68,23 +68,18 @@ class GradientEngine:
     ) -> None:
         if probe is not None and solver.tracking is not None:
             raise ConfigError(f"solver {solver.name!r} tracks the gradients themselves: set gradients='exact'")
-        self.parameters = [p for p in parameters if p.requires_grad]
-        self.objectives = tuple(objectives)
-        self.solver = solver
+        trained = [p for p in parameters if p.requires_grad]
+        self.shards = Shards(trained)
+        super().__init__(trained, objectives, solver, reduce_losses=reduce or bool(self.shards))
         self.gradient_statistics = gradient_statistics
         self.probe = probe
-        self.shards = Shards(self.parameters)
         if self.shards and probe is not None:
             raise ConfigError("gradients: sharded parameters need the mode 'exact'; its Gramian costs no traffic")
         self.reduce = reduce and not self.shards  # gradients; those of shards come averaged
-        self._reduce_losses = reduce or bool(self.shards)
-        self.step = 0
         self._buffers: dict[tuple[str, int], Gradients] = {}
-        self._losses: dict[str, Tensor] = {}
         self._tracked = TrackedGradients(self.parameters, self.objectives)
         self._micro_batch = 0
         self._weights: dict[str, float] | None = None
-        self._plan: tuple[list[str], Needs] | None = None
 
     def accumulate(
         self,
@@ -127,44 +122,52 @@ class GradientEngine:
         NonFiniteGradientError
             A gradient is, and no loss scaler stands ready to skip the step.
         """
-        if self._plan is None:  # a solver may change its needs, but not in the middle of a step
-            active = self.solver.active(self.objectives)
-            names = [name for name, on in zip(self.objectives, active, strict=True) if on]
-            self._plan = names, self.solver.needs
-            for p in self.parameters:
-                p.grad = None
-        names, needs = self._plan
-        # Weights that depend on the step's losses are known only after its last micro-batch.
-        together = needs == "losses" and final and divisor == 1 and not self.gradient_statistics
-        separate = not together and (needs != "nothing" or self.gradient_statistics)
-        if together:
-            report = self._backward_together(names, losses, run_backward)
-        elif final and divisor == 1 and self._ends_early(names, needs, shared_graph):
-            report = self._solve_early(names, needs, losses, run_backward, loss_scale)
-        else:
-            scale = dict.fromkeys(names, 1.0) if separate else self._known_weights()
-            kept: Collection[str] = (
-                (names[:-1] if shared_graph else ()) if isinstance(shared_graph, bool) else shared_graph
-            )
-            for name in names:
-                loss = losses[name]() / divisor
-                self._note(name, loss)
-                run_backward(loss * scale[name], retain_graph=name in kept)
-                if separate:
-                    self._collect(name, self._micro_batch % 2 if self.solver.needs_halves else 0)
+        with self.whole_or_nothing():
+            names, needs = self._planned()
             self._micro_batch += 1
-            if not final:
-                return None
-            if self.solver.needs_halves and self._micro_batch % 2:
-                self._reset()
-                raise ConfigError(
-                    f"solver {self.solver.name!r} compares two independent half batches: accumulate gradients over an "
-                    "even number of micro-batches (gradient_accumulation_steps=2)"
-                )
-            report = self._combine(names, needs, loss_scale) if separate else self._report(names, scale)
+            # Which way a step goes; the first line that fits.
+            #
+            #   the solver needs   also                                       way
+            #   "losses"           one micro-batch, no statistics             one backward of the weighted sum
+            #   "gramian"          one micro-batch, one graph, a probe that   K backwards that end early, solve, one
+            #                      can end early, no halves                   backward of the weighted sum
+            #   "nothing"          no statistics                              K weighted backwards straight into .grad
+            #   anything           (losses of several micro-batches are       K backwards into buffers, solve, Σ w_k g_k
+            #                      known only when their graphs are gone)
+            alone = final and divisor == 1
+            if needs == "losses" and alone and not self.gradient_statistics:
+                report = self._backward_together(names, losses, run_backward, loss_scale)
+            elif alone and self._ends_early(names, needs, shared_graph):
+                report = self._solve_early(names, needs, losses, run_backward, loss_scale)
+            else:
+                separate = needs != "nothing" or self.gradient_statistics
+                self._backward_each(names, losses, separate, divisor, run_backward, shared_graph)
+                if not final:
+                    return None
+                report = self._combine(names, needs, loss_scale) if separate else self._added_up(names, loss_scale)
         self._reset()
         self.step += 1
         return report
+
+    def _backward_each(
+        self,
+        names: list[str],
+        losses: Mapping[str, Callable[[], Tensor]],
+        separate: bool,
+        divisor: float,
+        run_backward: Callable[..., None],
+        shared_graph: bool | Collection[str],
+    ) -> None:
+        kept: Collection[str] = (names[:-1] if shared_graph else ()) if isinstance(shared_graph, bool) else shared_graph
+        weights = {} if separate else self._known_weights()
+        for name in names:
+            loss = losses[name]() / divisor
+            self._note(name, loss)
+            run_backward(loss * weights.get(name, 1.0), retain_graph=name in kept)
+            if separate:
+                self._collect(name, (self._micro_batch - 1) % 2 if self.solver.needs_halves else 0)
+            else:
+                self._note_total(name)
 
     # -- one backward of the weighted sum --------------------------------------------------------------------------
 
@@ -176,22 +179,29 @@ class GradientEngine:
         return self._weights
 
     def _backward_together(
-        self, names: list[str], losses: Mapping[str, Callable[[], Tensor]], run_backward: Callable[..., None]
+        self,
+        names: list[str],
+        losses: Mapping[str, Callable[[], Tensor]],
+        run_backward: Callable[..., None],
+        loss_scale: float,
     ) -> StepReport:
         values = {name: losses[name]() for name in names}
         for name, loss in values.items():
             self._note(name, loss)
-        losses_now = self._in_order(self._reduced_losses(names))
-        solution = self.solver.solve(StepStatistics(objectives=self.objectives, losses=losses_now, step=self.step))
-        weights = dict(zip(self.objectives, solution.weights.tolist(), strict=True))
+        losses_now = self._reduced_losses(names)
+        weights = self._by_name(self._solve("losses", losses_now))
         run_backward(torch.stack([value * weights[name] for name, value in values.items()]).sum(), retain_graph=False)
-        return self._report(names, weights)
-
-    def _report(self, names: list[str], weights: dict[str, float]) -> StepReport:
-        losses = self._reduced_losses(names)
         if self.reduce:
             self._average_grad()
-        return StepReport(losses=losses, weights={name: weights[name] for name in self.objectives})
+        if loss_scale == 1.0:
+            self._require_finite_grad(names)
+        return StepReport(losses=losses_now, weights=weights)
+
+    def _added_up(self, names: list[str], loss_scale: float) -> StepReport:
+        losses = self._reduced_losses(names, check_totals=loss_scale == 1.0)
+        if self.reduce:
+            self._average_grad()
+        return StepReport(losses=losses, weights=dict(self._known_weights()))
 
     # -- K backwards and a Gramian ---------------------------------------------------------------------------------
 
@@ -209,6 +219,11 @@ class GradientEngine:
             p.grad = None
 
     def _combine(self, names: list[str], needs: Needs, loss_scale: float) -> StepReport:
+        if self.solver.needs_halves and self._micro_batch % 2:
+            raise ConfigError(
+                f"solver {self.solver.name!r} compares two independent half batches: accumulate gradients over an "
+                "even number of micro-batches (gradient_accumulation_steps=2)"
+            )
         losses = self._reduced_losses(names)
         rows = [self._buffers[key] for key in sorted(self._buffers, key=lambda key: (key[1], names.index(key[0])))]
         if self.reduce and self.probe is None:
@@ -226,10 +241,11 @@ class GradientEngine:
             self._write(rows, [1.0] * len(rows))
             return self._skipped(losses)
         seen = products
-        if needs != "gramian":
-            self._require_finite(names, products)  # the solver does not look at them
-        elif self.solver.tracking is not None:
-            self._require_finite(names, products)
+        if needs != "gramian" or self.solver.tracking is not None:
+            self._require_finite(names, products.diagonal())  # the solver does not look at them
+        if self.probe is not None and self.probe.at is not None:
+            self._require_finite(names, self._totals_of(rows))  # it sees a part of them
+        if needs == "gramian" and self.solver.tracking is not None:
             rows = self._tracked.advance(names, rows, self.solver.tracking, loss_scale)
             products = self._products(rows) / loss_scale**2
         solution = self._solve(needs, losses, products, halves)
@@ -248,43 +264,6 @@ class GradientEngine:
             parts = [[part.clone() for part in row] for row in parts]  # the gradients themselves stay local
             average([part for row in parts for part in row])
         return gramian([list(row) for row in parts])
-
-    def _solve(
-        self, needs: Needs, losses: dict[str, float], products: Tensor | None, halves: Tensor | None = None
-    ) -> Solution:
-        try:
-            return self.solver.solve(
-                StepStatistics(
-                    objectives=self.objectives,
-                    losses=None if needs == "nothing" else self._in_order(losses),
-                    gramian=products if needs == "gramian" else None,
-                    half_gramian=halves,
-                    step=self.step,
-                )
-            )
-        except SolverError:
-            self._reset()
-            raise
-
-    def _full_report(
-        self, names: list[str], losses: dict[str, float], solution: Solution, products: Tensor
-    ) -> StepReport:
-        norms = products.diagonal().clamp(min=0).sqrt()
-        cosines = products / (norms[:, None] * norms[None, :])
-        return StepReport(
-            losses=losses,
-            weights=dict(zip(self.objectives, solution.weights.tolist(), strict=True)),
-            gradient_norms=dict(zip(names, norms.tolist(), strict=True)),
-            cosines={
-                (a, b): float(cosines[i, j])
-                for i, a in enumerate(names)
-                for j, b in enumerate(names[i + 1 :], start=i + 1)
-            },
-            gap=solution.gap,
-        )
-
-    def _skipped(self, losses: dict[str, float]) -> StepReport:
-        return StepReport(losses=losses, weights=dict.fromkeys(self.objectives, float("nan")))
 
     # -- K backwards that end early, a Gramian, and one whole backward ---------------------------------------------
 
@@ -309,25 +288,22 @@ class GradientEngine:
         rows: list[Gradients] = []
         for name, value in values.items():
             self._note(name, value)
-            try:
-                rows.append(_gradients_at(at, value * loss_scale, name))
-            except ConfigError:
-                self._reset()
-                raise
+            rows.append(_gradients_at(at, value * loss_scale, name))
         losses_now = self._reduced_losses(names)
         if self.reduce:
             average([part for row in rows for part in row if part is not None])
         products = gramian(rows) / loss_scale**2
         overflow = loss_scale != 1.0 and not bool(torch.isfinite(products).all())
         solution = None if overflow else self._solve(needs, losses_now, products)
-        weights = [1.0] * len(self.objectives) if solution is None else solution.weights.tolist()
-        total = torch.stack([v * weights[self.objectives.index(name)] for name, v in values.items()]).sum()
-        run_backward(total, retain_graph=False)
+        weights = dict.fromkeys(names, 1.0) if solution is None else self._by_name(solution)
+        run_backward(torch.stack([v * weights[name] for name, v in values.items()]).sum(), retain_graph=False)
         if self.reduce:
             self._average_grad()
-        return (
-            self._skipped(losses_now) if solution is None else self._full_report(names, losses_now, solution, products)
-        )
+        if solution is None:
+            return self._skipped(losses_now)
+        if loss_scale == 1.0:
+            self._require_finite_grad(names)
+        return self._full_report(names, losses_now, solution, products)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the tracked gradients; empty for solvers that track none."""
@@ -337,23 +313,21 @@ class GradientEngine:
         """Continue from a `state_dict` over the same parameters and objectives."""
         self._tracked.load_state_dict(state)
 
-    def _require_finite(self, names: list[str], products: Tensor) -> None:
-        bad = [
-            name for name, value in zip(names, products.diagonal().tolist(), strict=True) if not math.isfinite(value)
-        ]
-        if bad:
-            self._reset()
-            raise NonFiniteGradientError(bad, self.step)
+    def _totals_of(self, rows: list[Gradients]) -> Tensor:
+        totals = torch.stack([total(row) for row in rows])
+        if self.reduce:
+            average([totals])
+        return totals
 
     def _write(self, rows: list[Gradients], weights: list[float]) -> None:
         """Form Σ w_k g_k in the first row's tensors and make them ``.grad``."""
         for i, p in enumerate(self.parameters):
-            total: Tensor | None = None
+            combined: Tensor | None = None
             for row, weight in zip(rows, weights, strict=True):
                 g = row[i]
                 if g is not None:
-                    total = g.mul_(weight) if total is None else total.add_(g, alpha=weight)
-            p.grad = total
+                    combined = g.mul_(weight) if combined is None else combined.add_(g, alpha=weight)
+            p.grad = combined
         if self.reduce and self.probe is not None:
             self._average_grad()  # until here the gradients were this rank's own
 
@@ -362,32 +336,10 @@ class GradientEngine:
         for p, g in zip(self.parameters, averaged(gradients, self.parameters), strict=True):
             p.grad = g
 
-    # -- shared ----------------------------------------------------------------------------------------------------
-
-    def _note(self, name: str, loss: Tensor) -> None:
-        value = loss.detach().double()
-        self._losses[name] = self._losses[name] + value if name in self._losses else value
-
-    def _reduced_losses(self, names: list[str]) -> dict[str, float]:
-        values = torch.stack([self._losses[name] for name in names])
-        if self._reduce_losses:
-            average([values])
-        losses = dict(zip(names, values.tolist(), strict=True))
-        bad = [name for name, value in losses.items() if not math.isfinite(value)]
-        if bad:
-            self._reset()
-            for p in self.parameters:
-                p.grad = None
-            raise NonFiniteLossError({name: losses[name] for name in bad}, self.step)
-        return losses
-
-    def _in_order(self, losses: dict[str, float]) -> Tensor:
-        return torch.tensor([losses[name] for name in self.objectives], dtype=torch.float64)
-
     def _reset(self) -> None:
+        super()._reset()
         self._buffers.clear()
-        self._losses.clear()
-        self._weights = self._plan = None
+        self._weights = None
         self._micro_batch = 0
 
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from mogrid.gradients.accounting import Accounting
 from mogrid.gradients.distributed import average
 from mogrid.gradients.encoding import Way
 from mogrid.gradients.products import gramian
 from mogrid.gradients.step import StepReport
-from mogrid.solvers import NonFiniteGradientError, NonFiniteLossError, Solver, StepStatistics
+from mogrid.solvers import Solver
 
-__all__ = ["RepresentationCache"]
+__all__ = ["RepresentationEngine"]
 
 
-class RepresentationCache:
+class RepresentationEngine(Accounting):
     """Gradients of one step at the embeddings, and at the parameters of the losses themselves ("heads").
 
     Parameters
@@ -26,49 +26,66 @@ class RepresentationCache:
     parameters : list of nn.Parameter
     objectives : tuple of str
     solver : Solver
+    encodings : list of Way
+        Those of the step, to which whoever encodes adds and from which it removes them.
     reduce : bool
         Whether the objectives are means over the ranks of the default process group.
     """
 
     def __init__(
-        self, parameters: list[nn.Parameter], objectives: tuple[str, ...], solver: Solver, reduce: bool
-    ) -> None:
-        self.parameters = parameters
-        self.objectives = objectives
-        self.solver = solver
-        self.reduce = reduce
-        self._losses: dict[str, Tensor] = {}
-        self._heads: dict[str, list[Tensor | None]] = {}
-        self._active: tuple[str, ...] | None = None
-
-    def reset(self) -> None:
-        """Forget the step."""
-        self._losses.clear()
-        self._heads.clear()
-        self._active = None
-
-    def take(
         self,
-        calls: Mapping[str, Callable[[], Tensor]],
-        encodings: Sequence[Way],
-        divisor: float,
-        run_backward: Callable[..., None],
+        parameters: list[nn.Parameter],
+        objectives: tuple[str, ...],
+        solver: Solver,
+        encodings: list[Way],
+        reduce: bool,
     ) -> None:
-        """Add one micro-batch: every objective's gradient is left with the encodings that its loss is a function of."""
-        if self._active is None:
-            active = self.solver.active(self.objectives)
-            self._active = tuple(name for name, on in zip(self.objectives, active, strict=True) if on)
-            for p in self.parameters:
-                p.grad = None
-        for name in self._active:
-            loss = calls[name]() / divisor
-            value = loss.detach().double()
-            self._losses[name] = self._losses[name] + value if name in self._losses else value
+        super().__init__(parameters, objectives, solver, reduce_losses=reduce)
+        self.encodings = encodings
+        self.reduce = reduce
+        self._heads: dict[str, list[Tensor | None]] = {}
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._heads.clear()
+
+    def accumulate(
+        self,
+        losses: Mapping[str, Callable[[], Tensor]],
+        *,
+        final: bool = True,
+        divisor: float = 1.0,
+        run_backward: Callable[..., None] = Tensor.backward,
+        loss_scale: float = 1.0,
+        shared_graph: bool = False,
+    ) -> StepReport | None:
+        """Take one micro-batch; parameters and errors as of `GradientEngine.accumulate`.
+
+        Every objective's gradient is left with the encodings that its loss is a function of. On the final micro-batch
+        the Gramian of these is solved on, and one backward of the encoder writes Σ w_k g_k to ``.grad``.
+        """
+        names, _ = self._planned()
+        for name in names:
+            loss = losses[name]() / divisor
+            self._note(name, loss)
             run_backward(loss, retain_graph=True)  # what hangs on it is the score matrix, not the encoder
-            for encoding in encodings:
+            for encoding in self.encodings:
                 if encoding.leaf.grad is not None:
                     encoding.gradients[name], encoding.leaf.grad = encoding.leaf.grad, None
             self._take_heads(name)
+        if not final:
+            return None
+        report = self._combine(loss_scale)
+        self._reset()
+        self.step += 1
+        return report
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return nothing: gradients at the embeddings are of one step."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take nothing."""
 
     def _take_heads(self, name: str) -> None:
         row = self._heads.setdefault(name, [None] * len(self.parameters))
@@ -78,43 +95,24 @@ class RepresentationCache:
                 row[i] = p.grad if before is None else before.add_(p.grad)
                 p.grad = None
 
-    def combine(self, encodings: Sequence[Way], step: int, loss_scale: float) -> StepReport:
-        """Solve on the Gramian of what was taken and write Σ w_k g_k to ``.grad``, with one backward of the encoder."""
-        assert self._active is not None
-        names = self._active
-        losses = self._reduced_losses(names, step)
-        products = self._products(names, encodings) / loss_scale**2
-        norms = products.diagonal().clamp(min=0).sqrt()
-        finite = bool(torch.isfinite(products).all())
-        if not finite and loss_scale != 1.0:
-            self._write(dict.fromkeys(names, 1.0), encodings)  # a scaled gradient overflowed: the scaler skips the step
-            return StepReport(losses=losses, weights=dict.fromkeys(self.objectives, float("nan")))
-        needs = self.solver.needs
-        if not finite and needs != "gramian":  # the solver does not look at them
-            bad = [name for name, norm in zip(names, norms.tolist(), strict=True) if not math.isfinite(norm)]
-            raise NonFiniteGradientError(bad, step)
-        solution = self.solver.solve(
-            StepStatistics(
-                objectives=self.objectives,
-                losses=None if needs == "nothing" else torch.tensor([losses[n] for n in names], dtype=torch.float64),
-                gramian=products if needs == "gramian" else None,
-                step=step,
-            )
-        )
-        weights = dict(zip(self.objectives, solution.weights.tolist(), strict=True))
-        self._write(weights, encodings)
-        cosines = products / (norms[:, None] * norms[None, :])
-        return StepReport(
-            losses=losses,
-            weights=weights,
-            gradient_norms=dict(zip(names, norms.tolist(), strict=True)),
-            cosines={(a, b): float(cosines[i, j]) for i, a in enumerate(names) for j, b in enumerate(names) if i < j},
-            gap=solution.gap,
-        )
+    def _combine(self, loss_scale: float) -> StepReport:
+        names, needs = self._planned()
+        losses = self._reduced_losses(names)
+        products = self._products(names) / loss_scale**2
+        if loss_scale != 1.0 and not bool(torch.isfinite(products).all()):
+            self._write(dict.fromkeys(names, 1.0))
+            return self._skipped(losses)
+        if needs != "gramian":
+            self._require_finite(names, products.diagonal())  # the solver does not look at them
+        solution = self._solve(needs, losses, products)
+        self._write(self._by_name(solution))
+        if loss_scale == 1.0:
+            self._require_finite_grad(names)  # the encoder's own derivative may not be, where the embeddings' is
+        return self._full_report(names, losses, solution, products)
 
-    def _products(self, names: tuple[str, ...], encodings: Sequence[Way]) -> Tensor:
+    def _products(self, names: Sequence[str]) -> Tensor:
         """Return G (K, K): every rank holds some of the rows of the embeddings, and all of the heads."""
-        products = gramian([[encoding.gradients.get(name) for encoding in encodings] for name in names])
+        products = gramian([[encoding.gradients.get(name) for encoding in self.encodings] for name in names])
         if self.reduce:
             total = products.to(self._losses[names[0]].device)
             dist.all_reduce(total)
@@ -123,10 +121,10 @@ class RepresentationCache:
                 average([g for g in self._heads[name] if g is not None])
         return products + gramian([self._heads[name] for name in names])
 
-    def _write(self, weights: Mapping[str, float], encodings: Sequence[Way]) -> None:
+    def _write(self, weights: Mapping[str, float]) -> None:
         for i, p in enumerate(self.parameters):
             p.grad = _weighted({name: row[i] for name, row in self._heads.items()}, weights)
-        for encoding in encodings:
+        for encoding in self.encodings:
             total = _weighted(encoding.gradients, weights)
             if total is not None:
                 encoding.backward(total)
@@ -134,16 +132,6 @@ class RepresentationCache:
             for p in self.parameters:
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad  # unused on this rank only, perhaps
             average([p.grad for p in self.parameters if p.grad is not None])
-
-    def _reduced_losses(self, names: tuple[str, ...], step: int) -> dict[str, float]:
-        values = torch.stack([self._losses[name] for name in names])
-        if self.reduce:
-            average([values])
-        losses = dict(zip(names, values.tolist(), strict=True))
-        bad = {name: value for name, value in losses.items() if not math.isfinite(value)}
-        if bad:
-            raise NonFiniteLossError(bad, step)
-        return losses
 
 
 def _weighted(gradients: Mapping[str, Tensor | None], weights: Mapping[str, float]) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 __all__ = ["StepReport"]
@@ -30,9 +31,13 @@ class StepReport:
     gap: float = 0.0
 
     def flat(self) -> dict[str, float]:
-        """Return one flat mapping with keys such as ``weight/ood`` and ``cosine/ood/adversarial``, for a log."""
+        """Return one flat mapping with keys such as ``weight/ood`` and ``cosine/ood/adversarial``, for a log.
+
+        What is not a number is left out: the cosine with a gradient of zero, the weights of a skipped step. No JSON
+        has it, and a mean over steps is to be one of the steps that have the value.
+        """
         values = {f"loss/{name}": value for name, value in self.losses.items()}
         values |= {f"weight/{name}": value for name, value in self.weights.items()}
         values |= {f"gradient_norm/{name}": value for name, value in self.gradient_norms.items()}
         values |= {f"cosine/{a}/{b}": value for (a, b), value in self.cosines.items()}
-        return values
+        return {key: value for key, value in values.items() if math.isfinite(value)}

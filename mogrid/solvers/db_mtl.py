@@ -49,10 +49,12 @@ class DBMTL(Solver):
 
     def _solve(self, step: Step) -> tuple[Array, float]:
         for objective, loss in zip(step.objectives, step.losses.tolist(), strict=True):
-            if loss <= 0.0:
-                raise SolverError(f"{self.name}: needs positive losses, {objective!r} is {loss:g}")
+            if loss < 0.0:
+                raise SolverError(f"{self.name}: needs losses of at least 0, {objective!r} is {loss:g}")
         norms = np.sqrt(step.gramian.diagonal())
-        largest = float((norms / step.losses).max())
-        if largest == 0.0:
-            return 1.0 / step.losses, 0.0
+        if not norms.any():
+            return np.ones(len(norms)), 0.0
+        # The logarithm of a loss of 0 has no gradient: the others say how long all are to be.
+        relative = np.divide(norms, step.losses, out=np.zeros(len(norms)), where=step.losses > 0.0)
+        largest = float(relative.max()) or float(norms.max())
         return np.divide(largest, norms, out=np.zeros(len(norms)), where=norms > 0.0), 0.0

@@ -95,6 +95,9 @@ class MGDA(Solver):
         """
         lower = self._lower(step.objectives)
         norms = self._norms(step, rows)
+        rows = [k for k in rows if norms[k] > 0.0]  # relative to a loss of 0, a gradient is too long to get weight
+        if not rows:
+            return uniform(len(lower)), 0.0
         vertices = lower[:, None] + (1.0 - lower.sum()) * np.eye(len(lower))[:, rows]
         vertices = vertices / (norms @ vertices)
         products = vertices.T @ step.gramian @ vertices
@@ -112,9 +115,9 @@ class MGDA(Solver):
             norms = np.sqrt(step.gramian.diagonal())
         if self.needs_losses:
             for k in rows:
-                if step.losses[k] <= 0.0:
+                if step.losses[k] < 0.0:
                     raise SolverError(
-                        f"{self.name}: normalise={self.normalise!r} needs positive losses, "
+                        f"{self.name}: normalise={self.normalise!r} needs losses of at least 0, "
                         f"{step.objectives[k]!r} is {step.losses[k]:g}"
                     )
             norms = norms * step.losses

@@ -11,6 +11,8 @@ from mogrid.solvers.errors import SolverError
 
 __all__ = ["SmoothTchebycheff"]
 
+_LEAST = 1e-8  # of the nadir: where the logarithm of a loss that falls to 0 stops
+
 
 class SmoothTchebycheff(Solver):
     """Gradient weights of μ·log Σ_k exp(p_k (f_k − z_k)/μ).
@@ -79,9 +81,10 @@ class SmoothTchebycheff(Solver):
         values, slopes = step.losses, np.ones(len(step.losses))
         if nadir is not None:
             for objective, loss in zip(step.objectives, step.losses.tolist(), strict=True):
-                if loss <= 0.0:
-                    raise SolverError(f"{self.name}: nadir needs positive losses, {objective!r} is {loss:g}")
-            values, slopes = np.log(step.losses / nadir), step.losses.min() / step.losses
+                if loss < 0.0:
+                    raise SolverError(f"{self.name}: nadir needs losses of at least 0, {objective!r} is {loss:g}")
+            losses = np.maximum(step.losses, _LEAST * nadir)
+            values, slopes = np.log(losses / nadir), losses.min() / losses
         exponents = preference * (values - ideal) / self.mu
         weights = preference * np.exp(exponents - exponents.max()) * slopes
         return weights / weights.sum(), 0.0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mogrid.gradients import GradientEngine, backward, gramian
-from mogrid.solvers import MGDA, FixedWeights, NonFiniteGradientError, NonFiniteLossError
+from mogrid.solvers import FAMO, MGDA, FixedWeights, NonFiniteGradientError, NonFiniteLossError
 
 NAMES = ("a", "b", "c")
 
@@ -155,12 +155,60 @@ def test_non_finite_loss_names_the_objective_and_leaves_no_gradient() -> None:
     assert all(p.grad is None for p in model.parameters())
 
 
-@pytest.mark.parametrize("solver", [MGDA(), FixedWeights()])
-def test_non_finite_gradient_names_the_objective(solver) -> None:
+@pytest.mark.parametrize("solver", [MGDA(), FixedWeights(), FAMO()], ids=lambda solver: solver.name)
+@pytest.mark.parametrize("statistics", [True, False])
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_non_finite_gradient_names_the_objective(solver, statistics, micro_batches) -> None:
     p = nn.Parameter(torch.zeros(2))
-    engine = GradientEngine([p], ("fine", "broken"), solver)
-    with pytest.raises(NonFiniteGradientError, match="broken"):
-        engine.accumulate({"fine": lambda: (p - 1).square().sum(), "broken": lambda: p.square().sum().sqrt()})
+    names = ("fine", "broken", "well")
+    engine = GradientEngine([p], names, solver, gradient_statistics=statistics)
+    losses = {
+        "fine": lambda: (p - 1).square().sum(),
+        "broken": lambda: p.square().sum().sqrt() + 1,
+        "well": lambda: (p + 1).square().sum(),
+    }
+    with pytest.raises(NonFiniteGradientError) as caught:
+        for i in range(micro_batches):
+            engine.accumulate(losses, final=i == micro_batches - 1, divisor=micro_batches)
+    together = solver.name == "famo" and not statistics and micro_batches == 1  # one backward of the sum
+    assert caught.value.objectives == (names if together else ("broken",))
+    assert p.grad is None
+    engine.accumulate(dict.fromkeys(names, lambda: (p - 1).square().sum()))
+    assert bool(torch.isfinite(p.grad).all())
+
+
+def test_a_gradient_that_overflows_under_a_scaler_is_left_to_it() -> None:
+    p = nn.Parameter(torch.ones(2))
+    engine = GradientEngine([p], ("a", "b"), FixedWeights(), gradient_statistics=False)
+
+    def scaled(loss: torch.Tensor, **options: bool) -> None:
+        (loss * 1e38).backward(**options)
+
+    engine.accumulate(dict.fromkeys("ab", lambda: (10 * p).square().sum()), run_backward=scaled, loss_scale=1e38)
+    assert not bool(torch.isfinite(p.grad).all())
+
+
+def test_large_sparse_and_half_gradients_are_finite() -> None:
+    table = nn.Embedding(4, 2, sparse=True)
+    half = nn.Parameter(torch.ones(3, dtype=torch.float16))
+    engine = GradientEngine([*table.parameters(), half], ("a",), FixedWeights(), gradient_statistics=False)
+    engine.accumulate({"a": lambda: 1e30 * table(torch.tensor([1, 1])).sum() + (6e4 * half).float().sum()})
+    assert half.grad.tolist() == [6e4] * 3  # whose sum is beyond float16
+
+
+def test_a_log_has_numbers_only() -> None:
+    model, x = network(), torch.randn(6, 4)
+    engine = GradientEngine(model.parameters(), ("a", "b", "still"), FixedWeights())
+    zero = model[0].weight.sum() * 0
+    report = engine.accumulate(
+        {"a": lambda: objective(model, x, 0), "b": lambda: objective(model, x, 1), "still": lambda: zero}
+    )
+    assert math.isnan(report.cosines["a", "still"])
+    flat = report.flat()
+    assert "cosine/a/b" in flat
+    assert "gradient_norm/still" in flat
+    assert not any(key.startswith("cosine/") and key.endswith("still") for key in flat)
+    assert all(map(math.isfinite, flat.values()))
 
 
 def test_backward_in_a_plain_loop_reaches_the_front() -> None:

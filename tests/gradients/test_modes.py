@@ -7,7 +7,7 @@ import torch
 
 from mogrid.errors import ConfigError
 from mogrid.gradients import GradientEngine, LastLayers, Sketch, backward, last_layers, make_engine, mode_settings
-from mogrid.solvers import MGDA, MoCo
+from mogrid.solvers import MGDA, MoCo, NonFiniteGradientError
 from tests.gradients.references import NAMES, batches, calls, encoder, flat, jacobian, loss, weights_of
 
 
@@ -105,6 +105,18 @@ def test_a_loss_that_hides_its_graph_leaves_no_half_step() -> None:
         engine.accumulate(calls(model, given) | {"c": lambda: alien * 2}, shared_graph=True)
     report = engine.accumulate(calls(model, given))
     assert report.losses == pytest.approx({n: float(call()) for n, call in calls(model, given).items()})
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("mode", ["last_layers", "representation"])
+def test_a_gradient_that_breaks_below_where_the_gramian_is_formed(mode, shared) -> None:
+    model, given = AsSentenceTransformers(encoder()), batches()
+    words = model.encoder.bert.embeddings.word_embeddings
+    words.register_forward_hook(lambda module, args, out: out + (out - out.detach()).abs().sqrt())
+    engine = make_engine(mode, model, parameters(model), NAMES, MGDA())
+    with pytest.raises(NonFiniteGradientError):
+        engine.accumulate(calls(lambda ids: model({"ids": ids})["sentence_embedding"], given), shared_graph=shared)
+    assert all(p.grad is None for p in model.parameters())
 
 
 def test_representation_in_a_loop_of_your_own() -> None:

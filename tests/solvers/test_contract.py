@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +12,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mogrid.solvers import NonFiniteGradientError, NonFiniteLossError, Solver, SolverError, StepStatistics, available
+from mogrid.solvers import (
+    NonFiniteGradientError,
+    NonFiniteLossError,
+    Solver,
+    SolverError,
+    StepStatistics,
+    available,
+    from_config,
+)
 from tests.solvers.cases import ALL, KINDS, NAMES, NOT_UNIQUE, RANDOM, Case, case, make
 
 COUNTS = st.sampled_from([1, 2, 2, 3, 3, 4, 5, 8, 13, 32, 64])
 SEEDS = st.integers(0, 10_000)
+WITH_LOSSES = [
+    {"name": "mgda", "normalise": "loss"},
+    {"name": "mgda", "normalise": "loss+", "bounds": 0.1},
+    {"name": "smooth_tchebycheff", "nadir": [1.0, 1.0, 1.0], "mu": 0.1},
+]
 each_solver = pytest.mark.parametrize("name", ALL)
 
 
@@ -73,6 +87,15 @@ def test_a_satisfied_objective_does_not_halt_the_others(name: str) -> None:
     j[2] = 0.0
     c = Case(j, (j, j), np.array([1.0, 1.0, 0.5]), NAMES[:3])
     assert np.linalg.norm(solve(name, c) @ j) > 0.1
+
+
+@pytest.mark.parametrize("losses", [[0.0, 1.0, 2.0], [0.0, 0.0, 0.0]])
+@pytest.mark.parametrize("config", [*ALL, *WITH_LOSSES], ids=str)
+def test_a_loss_of_zero_is_no_end(config: str | dict[str, Any], losses: list[float]) -> None:
+    c = replace(case("wide", 3, 1), losses=np.array(losses))
+    solver = make(config, c.names) if isinstance(config, str) else from_config(config)
+    for step in range(3):
+        assert torch.isfinite(solver.weights(c.statistics(step=step))).all()
 
 
 @each_solver

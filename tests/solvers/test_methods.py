@@ -95,8 +95,8 @@ def test_smooth_tchebycheff_is_a_gradient() -> None:
     logged = SmoothTchebycheff(p, mu=1.0, nadir=nadir).weights(of(values, names=ABC))
     (gradient,) = torch.autograd.grad(torch.logsumexp(p * torch.log(losses / nadir), 0), losses)
     torch.testing.assert_close(logged, gradient / gradient.sum())
-    with pytest.raises(SolverError, match="nadir needs positive losses, 'b' is 0"):
-        SmoothTchebycheff(nadir=[1.0, 1.0]).weights(of([1.0, 0.0]))
+    with pytest.raises(SolverError, match="nadir needs losses of at least 0, 'b' is -1"):
+        SmoothTchebycheff(nadir=[1.0, 1.0]).weights(of([1.0, -1.0]))
 
 
 def test_famo_against_autograd_and_torchs_adam() -> None:
@@ -208,6 +208,15 @@ def test_db_mtl_gives_log_loss_gradients_one_length() -> None:
     expected = logs * (logs.norm(dim=1).max() / logs.norm(dim=1))[:, None]
     torch.testing.assert_close(w @ j, expected.sum(dim=0))
     assert DBMTL(beta=0.8).tracking == 0.8
+    with pytest.raises(SolverError, match="needs losses of at least 0, 'b' is -1"):
+        DBMTL().weights(of([1.0, -1.0], j[:2]))
+
+
+def test_db_mtl_goes_on_at_a_loss_of_zero() -> None:
+    j = torch.tensor([[2.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    assert DBMTL().weights(of([0.0, 0.5], j)).tolist() == [1.0, 2.0]  # both of length 2, that of g/L of the other
+    assert DBMTL().weights(of([0.0, 0.0], j)).tolist() == [1.0, 2.0]
+    assert DBMTL().weights(of([0.0, 0.5], j * torch.tensor([[0.0], [1.0]]))).tolist() == [0.0, 2.0]
 
 
 @pytest.mark.parametrize("solver", [MoCo(rho=0.0), MoDo(), SDMGrad(pull=0.0)], ids=lambda s: s.name)
