@@ -8,13 +8,34 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The release whose CPU build the lock names; a newer one from PyPI is gigabytes of CUDA on Linux.
 TORCH ?= torch==2.13.0
 
-.PHONY: dpr test kills docs lint types audit lock clean
+.PHONY: dpr test slow newest lowest kills docs lint types audit lock clean
+
+pytest = OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -n auto --dist worksteal
 
 dpr: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.dpr $(ARGS)
 
 test: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+	$(call pytest,$(VENV)) -m 'not slow' $(ARGS)
+
+# What is slow by nature: kills, Ray, whole benchmarks, compilers, a browser, the built documentation.
+slow: $(VENV)/.docs
+	$(call pytest,$(VENV)) -m slow $(ARGS)
+
+# The tests with the newest and the lowest of all that pyproject admits, in environments of their own. The newest torch
+# is left out, as above: `make newest TORCH=torch` takes it too. Nor has PyPI an old torch without CUDA for Linux.
+newest:
+	$(PYTHON) -m venv --clear $(VENV)-newest
+	$(VENV)-newest/bin/pip install -q '$(TORCH)' -e '.[bench,test]'
+	$(call pytest,$(VENV)-newest) -m 'not slow' $(ARGS)
+
+lowest: $(VENV)/.uv
+	$(PYTHON) -m venv --clear $(VENV)-lowest
+	$(BIN)/uv pip compile -q pyproject.toml --extra bench --extra test --resolution lowest-direct \
+	  --python $(VENV)-lowest/bin/python -o $(VENV)-lowest/lowest.txt
+	$(VENV)-lowest/bin/pip install -q -r $(VENV)-lowest/lowest.txt
+	$(VENV)-lowest/bin/pip install -q --no-deps -e .
+	$(call pytest,$(VENV)-lowest) -m 'not slow' $(ARGS)
 
 # Kill a training at fifty random points; each must end with the bits of one that was left alone.
 kills: $(VENV)/.test
@@ -60,4 +81,4 @@ $(VENV)/.bench $(VENV)/.test $(VENV)/.docs $(VENV)/.dev: pyproject.toml constrai
 	touch $@
 
 clean:
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-newest $(VENV)-lowest dist build .pytest_cache .mypy_cache .ruff_cache

@@ -13,6 +13,7 @@ import torch
 
 from mogrid.data.domain import Domain, Role, Split
 from mogrid.retrieval.models import build_retriever, train_tokenizer
+from tests.skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401
 
 torch.set_num_threads(1)
 

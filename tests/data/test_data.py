@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mogrid.data import Collection, Domain, Role, Split, embedded_collection, read_beir, read_collection, training_pairs
+from mogrid.data import embedded as embedded_module
 from mogrid.errors import ConfigError, DataError, MogridError, RoleError
 from mogrid.trainer.sampler import GroupedBatchSampler
 
@@ -237,12 +238,16 @@ def test_embedded_default_keeps_roles_apart(embedded) -> None:
         assert not tests & {row["query"].lower() for row in training_pairs(d)}
 
 
-def test_embedded_cache_is_equal_and_rebuilt_when_damaged(embedded) -> None:
+def test_embedded_cache_is_equal_and_rebuilt_when_damaged(embedded, monkeypatch) -> None:
     collection, cache = embedded
+    builds = []
+    monkeypatch.setattr(embedded_module, "_build", lambda: builds.append(1) or collection)
     assert embedded_collection(cache).fingerprint == collection.fingerprint
+    assert builds == []
     file = next(cache.iterdir())
     file.write_bytes(file.read_bytes()[:1000])
     assert embedded_collection(cache).fingerprint == collection.fingerprint
+    assert builds == [1]
     assert json.loads(file.read_text())["fingerprint"] == collection.fingerprint
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -92,11 +93,9 @@ def test_report_counts_by_domain_and_role() -> None:
 
 
 def test_thousands_of_texts_in_seconds() -> None:
-    import time
-
     rng = np.random.default_rng(0)
     vocabulary = np.array([f"w{i}" for i in range(5000)])
     texts = [" ".join(row) for row in vocabulary[rng.integers(5000, size=(4000, 25))]]
-    started = time.perf_counter()
+    started = time.process_time()  # a busy machine does not change it
     assert len(near_duplicates(texts, texts[:2000] + ["x y z"] * 2000)) == 2000
-    assert time.perf_counter() - started < 15
+    assert time.process_time() - started < 15

@@ -40,7 +40,7 @@ def run_page(code: Sequence[str], folder: Path) -> subprocess.CompletedProcess[s
     (folder / "page.py").write_text("\n".join(code))
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, "page.py"], cwd=folder, env=environment, capture_output=True, text=True, timeout=200
+        [sys.executable, "page.py"], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
     )
 
 
@@ -204,7 +204,7 @@ def test_the_site_builds(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs")
     pytest.importorskip("mkdocstrings")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     documented = anchors((tmp_path / "site" / "api" / "index.html").read_text())
     names = re.findall(r"^## (mogrid\S*)", (ROOT / "docs" / "api.md").read_text("utf-8"), re.M)

@@ -26,7 +26,7 @@ def run(name: str, folder: Path, launcher: list[str] | None = None) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout

@@ -38,7 +38,7 @@ def packages(tmp_path_factory) -> list[dict[str, Path]]:
         folder = tmp_path_factory.mktemp(f"build{number}")
         copy = folder / f"source{number}"
         ignored = shutil.ignore_patterns(
-            ".git", ".venv", "results", "__pycache__", ".*_cache", "dist", "site", ".hypothesis"
+            ".git", ".venv*", "results", "__pycache__", ".*_cache", "dist", "site", ".hypothesis"
         )
         shutil.copytree(ROOT, copy, ignore=ignored)
         found.append(build(copy, folder / "dist"))

@@ -40,7 +40,7 @@ def browse(page: Path, *options: str, width: int = 1200) -> str:
     assert CHROMIUM is not None
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={width},2000"]
     command = [CHROMIUM, *flags, *options, page.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=True).stdout
 
 
 def with_script(page: Path, script: str) -> Path:

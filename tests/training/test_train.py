@@ -163,9 +163,11 @@ def test_sigterm_leaves_a_checkpoint_and_the_same_bits_at_the_end(tmp_path) -> N
     while not (steps.is_file() and len(steps.read_text().splitlines()) > 20):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
+    process.send_signal(signal.SIGSTOP)  # it cannot end in the meantime, however long that takes
     held = main(["train", str(path)])  # while another process is at it
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    process.send_signal(signal.SIGCONT)
+    _, said = process.communicate(timeout=600)
     assert held == 2
     assert process.returncode == 3, said
     assert "the same command continues" in said
@@ -184,7 +186,7 @@ def test_killed_trainings_end_with_the_same_bits(tmp_path) -> None:
     """Eight of the fifty kills that CI makes (``make kills``)."""
     command = [sys.executable, "-m", "tests.training.kills", str(tmp_path), "8"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
     assert done.stdout, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["failures"] == []
