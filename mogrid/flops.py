@@ -1,7 +1,8 @@
 """The FLOP ledger: what every forward and backward of an encoder really cost.
 
 A forward costs 2·N·T + 4·L·H·S²·B (N weights of the encoder's matrix products, T = B·S padded tokens, L layers of width
-H); a full backward twice that, one that only reaches the input embeddings (crafting a perturbation) once. Embedding
+H); a full backward twice that, less 2·N'·T for N' frozen weights, which have no gradients of their own; one that only
+reaches the input embeddings (crafting a perturbation) once. Embedding
 look-ups, layer norms and activations are left out: under 1 % at width 64, less above. Torch's own counter is no
 substitute on a CPU: before 2.15 it counts scaled dot-product attention as 0.
 
@@ -82,10 +83,13 @@ def encoders(model: nn.Module) -> list[nn.Module]:
 
 
 def non_embedding_parameters(model: nn.Module) -> int:
-    """Return N: all parameters over all towers but embedding tables and BERT's pooler, which no retriever uses."""
+    """Return N: all parameters over all towers but embedding tables and BERT's pooler, which no retriever uses.
+
+    Whether they are trained does not matter; low-rank adapters, which are folded into other weights, do not count.
+    """
     skipped = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
     skipped |= {id(p) for encoder in encoders(model) for p in _pooler_parameters(encoder)}
-    return sum(p.numel() for p in model.parameters() if id(p) not in skipped)
+    return sum(p.numel() for n, p in model.named_parameters() if id(p) not in skipped and ".lora_" not in n)
 
 
 def _pooler_parameters(encoder: nn.Module) -> list[nn.Parameter]:
@@ -93,9 +97,11 @@ def _pooler_parameters(encoder: nn.Module) -> list[nn.Parameter]:
     return list(pooler.parameters()) if isinstance(pooler, nn.Module) else []
 
 
-def _matrix_weights(encoder: nn.Module) -> int:
+def _matrix_weights(encoder: nn.Module) -> tuple[int, int]:
+    """Return how many weights the encoder's matrix products have, and how many of them are frozen."""
     pooler = {id(p) for p in _pooler_parameters(encoder)}
-    return sum(m.weight.numel() for m in encoder.modules() if isinstance(m, nn.Linear) and id(m.weight) not in pooler)
+    weights = [m.weight for m in encoder.modules() if isinstance(m, nn.Linear) and id(m.weight) not in pooler]
+    return sum(w.numel() for w in weights), sum(w.numel() for w in weights if not w.requires_grad)
 
 
 def _entry_points(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
@@ -171,7 +177,7 @@ class FlopLedger:
         for module, encoder in _entry_points(model):
             config: Any = encoder.config
             attention = 4 * getattr(config, "num_hidden_layers", 0) * getattr(config, "hidden_size", 0)
-            hook = _ForwardHook(self, _matrix_weights(encoder), attention)
+            hook = _ForwardHook(self, *_matrix_weights(encoder), attention)
             handles.append(module.register_forward_hook(hook, with_kwargs=True))
         return handles
 
@@ -185,9 +191,10 @@ class FlopLedger:
 
 
 class _ForwardHook:
-    def __init__(self, ledger: FlopLedger, weights: int, attention: int) -> None:
+    def __init__(self, ledger: FlopLedger, weights: int, frozen: int, attention: int) -> None:
         self.ledger = ledger
         self.weights = weights
+        self.frozen = frozen
         self.attention = attention
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
@@ -208,7 +215,7 @@ class _ForwardHook:
                 if _Now.crafting:
                     ledger.charge("crafting", cost, objective)
                 else:
-                    ledger.charge("backward", 2.0 * cost, objective)
+                    ledger.charge("backward", 2.0 * (cost - self.frozen * rows * length), objective)
 
             hidden.register_hook(charge)
 

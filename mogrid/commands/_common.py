@@ -43,25 +43,14 @@ def load_collection(arguments: argparse.Namespace) -> Collection:
 
 def load_model(arguments: argparse.Namespace, name: str | None = None) -> SentenceTransformer:
     """Load a retriever as it is: its own prompts, pooling and similarity."""
-    from sentence_transformers import SentenceTransformer
-
-    from mogrid.errors import DataError
     from mogrid.retrieval.models import load_retriever
 
-    chosen = name or arguments.model
-    folder = Path(chosen)
-    if folder.is_dir() and not (folder / "modules.json").is_file():
-        pooling: Any = arguments.pooling
-        model = load_retriever(chosen, pooling=pooling, max_length=arguments.max_length)
-    else:
-        try:
-            trusted = bool(getattr(arguments, "trust_remote_code", False))
-            weights = {"use_safetensors": True}
-            model = SentenceTransformer(chosen, device="cpu", trust_remote_code=trusted, model_kwargs=weights)
-        except (OSError, ValueError) as error:
-            raise DataError(f"model {chosen!r}: cannot be loaded ({str(error).splitlines()[0]})") from error
-        if arguments.max_length is not None:
-            model.max_seq_length = arguments.max_length
+    model = load_retriever(
+        name or arguments.model,
+        max_length=arguments.max_length,
+        trust_remote_code=bool(getattr(arguments, "trust_remote_code", False)),
+        pooling=arguments.pooling,
+    )
     import torch
 
     device = arguments.device or str(torch.accelerator.current_accelerator() or "cpu")

@@ -1,219 +1,116 @@
-"""Retrievers: DPR style (two towers or one), from scratch in a grid of sizes, or from any folder or Hub id."""
+"""The base model of a training: from scratch by size, or pretrained, whole or thinned, with or without adapters."""
 
 from __future__ import annotations
 
-import copy
-import re
-import tempfile
-from collections import Counter
-from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from mogrid.errors import ConfigError, DataError
+from mogrid.errors import ConfigError
+from mogrid.retrieval.adapters import add_lora, fold_adapters, freeze_embeddings
+from mogrid.retrieval.pretrained import EMBEDDED, ROUTES, Style, load_retriever, two_towers
+from mogrid.retrieval.scratch import SIZES, build_retriever, parse_size, train_tokenizer
+from mogrid.retrieval.thinning import set_dropout, thin
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["SIZES", "Style", "build_retriever", "load_retriever", "train_tokenizer"]
+__all__ = [
+    "EMBEDDED",
+    "ROUTES",
+    "SIZES",
+    "Lora",
+    "Style",
+    "base_model",
+    "build_retriever",
+    "fold_adapters",
+    "load_retriever",
+    "parse_size",
+    "train_tokenizer",
+]
 
-#: Layers × width. Heads are 32 or 64 wide, the feed-forward layer is four times the width.
-SIZES = ("1x64", "2x128", "4x256", "4x384", "6x384")
-
-ROUTES = {"query": "query", "document": "document", "perturbed": "query"}
-"""Column to tower, as ``router_mapping`` of the training arguments of a two-tower retriever."""
-
-
-class Style(TypedDict, total=False):
-    """How an encoder becomes a retriever.
-
-    Attributes
-    ----------
-    towers : 1 or 2
-        One shared encoder, or DPR's two (a ``Router``), which start from equal weights.
-    pooling : "cls" or "mean"
-    normalise : bool
-        Unit embeddings, whose dot product is the cosine.
-    query_prompt : str
-        In front of every query; saved with the model.
-    """
-
-    towers: Literal[1, 2]
-    pooling: Literal["cls", "mean"]
-    normalise: bool
-    query_prompt: str
+_MAX_LENGTH = 64  # tokens, from scratch
+_DROPOUT = 0.1  # from scratch
 
 
-_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-_LETTERS = 1000  # distinct letters that may become pieces; words with rarer ones are unknown
-_PLANE, _PLANE_SIZE = 0xF0000, 0xFFFE
+class Lora(TypedDict, total=False):
+    """Settings of low-rank adapters, as `mogrid.retrieval.adapters.add_lora` takes them."""
+
+    rank: int
+    alpha: float
+    dropout: float
+    targets: Sequence[str] | None
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int = 8192, max_length: int = 64) -> PreTrainedTokenizerBase:
-    """Train a lower-casing WordPiece vocabulary on the training text; equal texts give equal vocabularies.
-
-    Parameters
-    ----------
-    texts : iterable of str
-        Training text only: a vocabulary trained on test text would leak it.
-    vocabulary : int
-        Number of pieces.
-    max_length : int
-        Tokens after which texts are cut.
-
-    Raises
-    ------
-    DataError
-        There is no text to learn from.
-    """
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
-    from transformers import BertTokenizer
-
-    normalizer = normalizers.BertNormalizer(lowercase=True)
-    splitter = pre_tokenizers.BertPreTokenizer()
-    words: Counter[str] = Counter()
-    for text in texts:
-        words.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
-    pieces = [*_SPECIAL, *_learn_pieces(words, vocabulary - len(_SPECIAL))]
-    if len(pieces) == len(_SPECIAL):
-        raise DataError("the vocabulary came out empty: there is no training text")
-    model = models.WordPiece(vocab={piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]")
-    tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizer
-    tokenizer.pre_tokenizer = splitter
-    tokenizer.decoder = decoders.WordPiece()
-    return BertTokenizer(tokenizer_object=tokenizer, do_lower_case=True, model_max_length=max_length)
-
-
-def _learn_pieces(words: Counter[str], size: int) -> list[str]:
-    """Return word pieces, learned by byte-pair merges in an order that does not depend on the process.
-
-    The library's own WordPiece trainer numbers continuing letters (``##x``) in the order of a randomly seeded hash
-    map and breaks ties of frequency by these numbers, so its vocabularies differ from process to process. Continuing
-    letters are therefore moved to a private plane of Unicode, which makes them letters like any other to its
-    byte-pair trainer; that one numbers letters by code point.
-    """
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-
-    letters: Counter[str] = Counter()
-    for word, count in words.items():
-        for letter in word:
-            letters[letter] += count
-    common = sorted(letters, key=lambda letter: (-letters[letter], letter))[: min(_LETTERS, size // 4)]
-    usable = {letter for letter in common if ord(letter) < _PLANE_SIZE}
-    mapped = (
-        " ".join([word[0] + "".join(chr(_PLANE + ord(letter)) for letter in word[1:])] * count)
-        for word, count in sorted(words.items())
-        if usable.issuperset(word)
-    )
-    learner = Tokenizer(models.BPE())
-    learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    learner.train_from_iterator(mapped, trainers.BpeTrainer(vocab_size=size, show_progress=False))
-    by_number = sorted(learner.get_vocab().items(), key=lambda item: item[1])
-    return [_readable(piece) for piece, _ in by_number]
-
-
-def _readable(piece: str) -> str:
-    plain = "".join(chr(ord(c) - _PLANE) if ord(c) >= _PLANE else c for c in piece)
-    return f"##{plain}" if ord(piece[0]) >= _PLANE else plain
-
-
-def parse_size(size: str) -> tuple[int, int]:
-    """Return (layers, width) of a size such as ``"2x128"``."""
-    match = re.fullmatch(r"(\d+)[x×](\d+)", size)
-    if not match or int(match[1]) < 1 or int(match[2]) < 32 or int(match[2]) % 32:
-        raise ConfigError(f"size {size!r}: expected LAYERSxWIDTH with a width divisible by 32, such as {SIZES[1]!r}")
-    return int(match[1]), int(match[2])
-
-
-def build_retriever(
-    size: str,
-    tokenizer: PreTrainedTokenizerBase,
+def base_model(
+    path: str | None = None,
     *,
-    dropout: float = 0.1,
+    size: str = SIZES[0],
+    vocabulary: int = 8192,
+    texts: Iterable[str] = (),
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    max_length: int | None = None,
+    layers: int | Sequence[int] | None = None,
+    dropout: float | None = None,
+    lora: Lora | None = None,
+    freeze: str | None = None,
     seed: int = 0,
     **style: Unpack[Style],
 ) -> SentenceTransformer:
-    """Build an untrained BERT retriever with dot-product scores.
+    """Return the model that a training begins with.
 
     Parameters
     ----------
+    path : str, optional
+        A folder or Hub id, as `load_retriever` takes it; from scratch when left out.
     size : str
-        ``LAYERSxWIDTH``; `SIZES` is the grid used for scaling.
+        ``LAYERSxWIDTH``, from scratch.
+    vocabulary : int
+        Word pieces, from scratch.
+    texts : iterable of str
+        Training-role text: the vocabulary is learned from it, from scratch.
+    tokenizer : PreTrainedTokenizerBase, optional
+        From scratch, in place of one learned from `texts`.
+    max_length : int, optional
+        Tokens after which texts are cut; the model's own when left out, 64 from scratch.
+    layers : int or sequence of int, optional
+        Keep only these of a pretrained model; see `mogrid.retrieval.thinning.kept_layers`.
+    dropout : float, optional
+        The model's own when left out, .1 from scratch.
+    lora : Lora, optional
+        Train low-rank adapters alone; `fold_adapters` makes a plain model of the result.
+    freeze : "embeddings", optional
+        Do not train the word embeddings.
     seed : int
-        Of the weights; the global generators are left as they were.
+        Of weights that are drawn; the global generators are left as they were.
     **style
         See `Style`.
+
+    Raises
+    ------
+    ConfigError
+        A setting has a wrong value, or the model has no such layer.
+    DataError
+        There is no such model, or there is no text to learn a vocabulary from.
     """
-    import torch
-    from transformers import BertConfig, BertModel
-
-    layers, width = parse_size(size)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=width,
-        num_hidden_layers=layers,
-        num_attention_heads=max(width // 64, 2),
-        intermediate_size=4 * width,
-        max_position_embeddings=max(int(tokenizer.model_max_length), 64),
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        bert = BertModel(config)
-    with tempfile.TemporaryDirectory(prefix="mogrid-") as folder:
-        bert.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        return load_retriever(folder, max_length=int(tokenizer.model_max_length), **style)
-
-
-def load_retriever(
-    encoder: str | Path,
-    *,
-    max_length: int | None = None,
-    **style: Unpack[Style],
-) -> SentenceTransformer:
-    """Load a retriever from a sentence-transformers folder or id, or put pooling on a bare Hugging Face encoder.
-
-    A folder or id with ``modules.json`` keeps its own modules, pooling and prompts; if it compares by cosine, its
-    embeddings become unit vectors, whose dot products are the cosines. Two towers are copies of its encoder. Remote
-    code is never run.
-    """
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.base.modules import Router, Transformer
-    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
-
-    towers, pooling, prompt = style.get("towers", 1), style.get("pooling", "mean"), style.get("query_prompt", "")
-    if towers not in (1, 2):
-        raise ConfigError(f"towers must be 1 or 2, got {towers}")
-    if pooling not in ("cls", "mean"):
-        raise ConfigError(f"pooling must be 'cls' or 'mean', got {pooling!r}")
-    options: dict[str, Any] = {
-        "model_kwargs": {"dtype": "float32", "use_safetensors": True},
-        "trust_remote_code": False,
-    }
-    prompts: dict[str, Any] | None = None
-    normalise = style.get("normalise", False)
-    try:
-        if Path(encoder).is_dir() and not (Path(encoder) / "modules.json").is_file():
-            transformer = Transformer(str(encoder), max_seq_length=max_length, model_kwargs=options["model_kwargs"])
-            modules = [transformer, Pooling(transformer.get_embedding_dimension(), pooling)]
-        else:
-            loaded = SentenceTransformer(str(encoder), device="cpu", **options)
-            if max_length is not None:
-                loaded.max_seq_length = max_length
-            modules = list(loaded.children())
-            prompts, normalise = dict(loaded.prompts), normalise or loaded.similarity_fn_name == "cosine"
-    except (OSError, ValueError) as error:
-        raise DataError(f"encoder {str(encoder)!r}: cannot be loaded ({str(error).splitlines()[0]})") from error
-    if normalise and not isinstance(modules[-1], Router | Normalize):
-        modules.append(Normalize())
-    if towers == 2 and not isinstance(modules[0], Router):
-        twin = copy.deepcopy(modules)
-        modules = [Router.for_query_document(query_modules=modules, document_modules=twin)]
-    if prompt:
-        prompts = {"query": prompt, "document": ""}
-    return SentenceTransformer(modules=modules, prompts=prompts, similarity_fn_name="dot")
+    if freeze not in (None, "embeddings"):
+        raise ConfigError(f"freeze must be 'embeddings', got {freeze!r}")
+    if path is None:
+        if layers is not None:
+            raise ConfigError("layers are those of a pretrained model: name its path")
+        own = tokenizer or train_tokenizer(texts, vocabulary, max_length or _MAX_LENGTH)
+        model = build_retriever(size, own, dropout=_DROPOUT if dropout is None else dropout, seed=seed, **style)
+    else:
+        one: Style = {**style, "towers": 1}
+        model = load_retriever(path, max_length=max_length, **one)
+        if layers is not None:
+            thin(model, layers)
+        if dropout is not None:
+            set_dropout(model, dropout)
+        if style.get("towers", 1) == 2:
+            model = two_towers(model)
+    if lora is not None:
+        add_lora(model, **lora, seed=seed)
+    if freeze is not None:
+        freeze_embeddings(model)
+    return model

@@ -121,7 +121,7 @@ def test_data(place, capsys) -> None:
     ("argv", "message"),
     [
         (("evaluate", "MODEL", "--data", "PLACE", "--role", "tset"), "did you mean 'test'"),
-        (("evaluate", "none/such", "--data", "PLACE"), "'none/such': cannot be loaded"),
+        (("evaluate", "none/such", "--data", "PLACE"), "'none/such': no such folder, and no network"),
         (("evaluate", "MODEL", "--data", "PLACE/none"), "domains.yaml: cannot be read"),
         (("evaluate", "MODEL", "--domains", "x.yaml"), "below --data DIR"),
         (("evaluate", "MODEL", "--data", "PLACE", "--perturb", "typo"), "did you mean 'typos'"),

@@ -107,18 +107,26 @@ def test_links_out_of_the_data_folder_are_refused(tmp_path: Path) -> None:
         read_collection(tmp_path / "data")
 
 
-def test_pickled_weights_are_not_loaded(tmp_path: Path) -> None:
+def test_pickled_code_is_not_run(tmp_path: Path) -> None:
+    import os
+
     import torch
-    from transformers import BertConfig, BertModel, BertTokenizer
+    from transformers import BertConfig, BertModel
 
     from mogrid.retrieval.models import load_retriever, train_tokenizer
 
-    tokenizer: BertTokenizer = train_tokenizer(["a few words of text"], 64, 16)  # type: ignore[assignment]
+    class Harm:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "harm"),)
+
+    tokenizer = train_tokenizer(["a few words of text"], 64, 16)
     config = BertConfig(
         vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64
     )
     config.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    torch.save(BertModel(config).state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(DataError, match="cannot be loaded"):
+    torch.save({**BertModel(config).state_dict(), "harm": Harm()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(DataError, match="cannot be loaded") as caught:
         load_retriever(tmp_path)
+    assert not (tmp_path / "harm").exists()
+    assert "\n" not in str(caught.value)
