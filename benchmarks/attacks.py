@@ -21,15 +21,21 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import numpy as np
+import torch
+
+from mogrid.attacks import EmbeddingNeighbourFlips, Target
+from mogrid.commands._common import quiet
+from mogrid.data import Domain, Role, embedded_collection
+from mogrid.files import write_json
+from mogrid.runs import versions
+from mogrid.training import Recipe, materials
+from mogrid.training.fit import build_base, fit
+
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from mogrid.data import Domain
-
 __all__ = ["main"]
-
-_BUDGET = 1e11
-_WEIGHTS = [{"effectiveness": w, "ood": 0.9 - w, "adversarial": 0.1} for w in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,18 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/attacks.json"))
     arguments = parser.parse_args(argv)
-    from benchmarks.dpr import _quiet
-
-    _quiet()
-    import torch
-
+    quiet()
     torch.set_num_threads(1)
-    from mogrid.experiment.cells import DataSource
-    from mogrid.files import write_json
-    from mogrid.runs import versions
-
-    collection = DataSource().load()
-    victim, other = (_trained(collection, seed) for seed in (0, 1))
+    collection = embedded_collection()
+    victim, other = (_trained(seed) for seed in (0, 1))
     record = {
         "command": "python -m benchmarks.attacks",
         "setting": {"documents": arguments.documents, "rounds": arguments.rounds, "threads": 1, "encoder": "1x32"},
@@ -64,30 +62,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _trained(collection: Any, seed: int) -> SentenceTransformer:
-    from mogrid.experiment.cells import fixed, new_model
-    from mogrid.experiment.settings import ExperimentSettings
-    from mogrid.experiment.training import train, training_datasets
-
-    settings = ExperimentSettings.model_validate(
-        {
-            "encoder": {"size": "1x32", "towers": 1, "dropout": 0.0},
-            "training": {"budget": _BUDGET, "batch_size": 48, "learning_rate": 1.5e-2, "warmup": 0.05},
-            "weights": _WEIGHTS,
-        }
-    )
+def _trained(seed: int) -> SentenceTransformer:
+    recipe = {
+        "seed": seed,
+        "model": {"size": "1x32", "dropout": 0.0},
+        "objectives": {"effectiveness": {"datasets": ["botocore"]}},
+        "training": {"steps": 300, "batch_size": 48, "learning_rate": 1.5e-2, "warmup": 0.05},
+    }
+    given = materials(Recipe.model_validate(recipe), Path())
+    model = build_base(given.recipe, given.datasets, given.base)
     with tempfile.TemporaryDirectory(prefix="mogrid-") as scratch:
-        model = new_model(collection, settings, Path(scratch), seed)
-        datasets = training_datasets(collection, settings, seed)
-        only = fixed({"effectiveness": 1.0, "ood": 0.0, "adversarial": 0.0})
-        train(model, datasets, settings, only, steps=300, seed=seed, folder=Path(scratch) / "training")
+        fit(given.recipe, model, given.datasets, Path(scratch) / "training", 300)
     return model.eval()
 
 
 def _speed(model: SentenceTransformer, source: Domain, documents: int, rounds: int) -> dict[str, Any]:
-    import numpy as np
 
-    from mogrid.attacks import EmbeddingNeighbourFlips, Target
+    from mogrid.attacks import EmbeddingNeighbourFlips
     from mogrid.attacks.flips import Words, climb
     from mogrid.data import Role
     from mogrid.evaluation import attack_success
@@ -156,8 +147,7 @@ def _plain_loop(model: SentenceTransformer, attack: Any, texts: Sequence[str], a
 def _attacks(
     model: SentenceTransformer, other: SentenceTransformer, source: Domain, targets: int
 ) -> list[dict[str, Any]]:
-    from mogrid.attacks import CorpusPoisoning, EmbeddingNeighbourFlips, HotFlip, QueryStuffing, poisoning_success
-    from mogrid.data import Role
+    from mogrid.attacks import CorpusPoisoning, HotFlip, QueryStuffing, poisoning_success
     from mogrid.evaluation import attack_success
     from mogrid.retrieval import encode_split
 

@@ -10,19 +10,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mogrid.experiment.cells import DataSource, new_model
-from mogrid.experiment.settings import ExperimentSettings
-from mogrid.experiment.training import build_losses, training_datasets
 from mogrid.gradients import GradientEngine, Sketch, backward, last_layers, make_engine
 from mogrid.gradients.probes import LastLayers
-from mogrid.retrieval.models import ROUTES
 from mogrid.solvers import MGDA, FixedWeights, Solver, StepStatistics
-from mogrid.trainer import ParetoTrainer, ParetoTrainingArguments
+from mogrid.trainer import ParetoTrainer
+from mogrid.training import Materials, Recipe, materials
+from mogrid.training.fit import build_base, build_trainer
 
 __all__ = ["plain_loop", "trainer_steps", "weight_errors"]
 
-# Never trained with here; settings ask for enough of them to fit a front.
-_WEIGHTS = [{"effectiveness": w, "ood": 0.9 - w, "adversarial": 0.1} for w in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)]
+OBJECTIVES = {
+    "effectiveness": {"datasets": ["botocore"]},
+    "ood": {"datasets": ["scipy", "pandas"], "loss": "smooth_worst"},
+    "adversarial": {"datasets": ["botocore"], "perturb": "typos", "loss": "consistency", "variants": 1},
+}
+"""The paper's three, on the embedded data."""
+
 _PREFERENCE = {"effectiveness": 2, "ood": 1, "adversarial": 1}
 _MGDA = {"name": "mgda"}
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -39,37 +42,23 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 SKETCHES = (256, 4096)
 
 
-def _settings(size: str, batch_size: int) -> ExperimentSettings:
-    return ExperimentSettings.model_validate(
-        {
-            "encoder": {"size": size, "towers": 1, "dropout": 0.0},
-            "training": {"budget": 1e12, "batch_size": batch_size, "typo_variants": 1},
-            "weights": _WEIGHTS,
-        }
-    )
+def _materials(size: str, batch_size: int, **changes: Any) -> Materials:
+    recipe = {
+        "model": {"size": size, "dropout": 0.0},
+        "objectives": OBJECTIVES,
+        "spend": "weights",
+        "training": {"steps": 1, "batch_size": batch_size, **changes.pop("training", {})},
+    }
+    return materials(Recipe.model_validate(recipe | changes), Path())
 
 
 def _trainer(size: str, batch_size: int, scratch: Path, name: str) -> ParetoTrainer:
-    solver, options = VARIANTS[name]
-    settings = _settings(size, batch_size)
-    collection = DataSource().load()
-    model = new_model(collection, settings, scratch, seed=0)
-    trainer = ParetoTrainer(
-        model=model,
-        args=ParetoTrainingArguments(
-            output_dir=str(scratch / name.replace(" ", "-")),
-            per_device_train_batch_size=batch_size,
-            report_to="none",
-            disable_tqdm=True,
-            use_cpu=True,
-            seed=0,
-            router_mapping=ROUTES,
-            **options,
-        ),
-        train_dataset=training_datasets(collection, settings, seed=0),
-        loss=build_losses(model, settings),
-        solver=solver,
-    )
+    solver, options = dict(VARIANTS[name][0]), dict(VARIANTS[name][1])
+    logged = options.pop("gradient_statistics", True)
+    given = _materials(size, batch_size, solver=solver, training=options)
+    model = build_base(given.recipe, given.datasets, given.base)
+    trainer = build_trainer(given.recipe, model, given.datasets, scratch / name.replace(" ", "-"), 1)
+    trainer.args.gradient_statistics = logged  # type: ignore[attr-defined]
     trainer.create_optimizer()
     trainer.current_gradient_accumulation_steps = 1
     return trainer
@@ -103,14 +92,10 @@ class _Shared:
     names = ("ranking", "typos", "agreement")
 
     def __init__(self, size: str, batch_size: int, scratch: Path | None = None) -> None:
-        import tempfile
-
-        settings = _settings(size, batch_size)
-        collection = DataSource().load()
-        with tempfile.TemporaryDirectory() as folder:
-            self.model = new_model(collection, settings, Path(folder), seed=0)
+        given = _materials(size, batch_size)
+        self.model = build_base(given.recipe, given.datasets, given.base)
         self.model.train()
-        rows = training_datasets(collection, settings, seed=0)["adversarial"].shuffle(seed=0)
+        rows = given.datasets["adversarial"].shuffle(seed=0)
         self.batches = [self._features(rows[i * batch_size : (i + 1) * batch_size]) for i in range(8)]
         self.parameters = list(self.model.parameters())
 

@@ -15,12 +15,20 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from mogrid.experiment.cells import DataSource
-from mogrid.experiment.sweep import SweepSettings, run_sweep
 from mogrid.files import write_json, write_text
+from mogrid.sweep import read_sweep, run_sweep
 
 DOMAINS = {"home": ("train", "dev", "test"), "garden": ("train",), "office": ("dev",), "harbour": ("test",)}
-WEIGHTS = [{"effectiveness": w, "ood": round(0.9 - w, 1), "adversarial": 0.1} for w in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)]
+RECIPE = {
+    "model": {"size": "1x32", "vocabulary": 300, "max_length": 16, "dropout": 0.0},
+    "objectives": {
+        "effectiveness": {"datasets": "home"},
+        "ood": {"datasets": "garden", "judged": "office/dev"},
+        "typos": {"datasets": "home", "perturb": "typos", "loss": "consistency"},
+    },
+    "training": {"pairs": 240, "batch_size": 12, "learning_rate": 0.01},
+    "evaluation": {"role": "test", "redraws": 5},
+}
 
 
 def write_domain(folder: Path, splits: tuple[str, ...], documents: int = 60) -> None:
@@ -50,26 +58,23 @@ def main() -> None:
     with TemporaryDirectory() as temporary:
         store = arguments.store or Path(temporary)
         data = store / "data"
-        if not (data / "domains.json").exists():
+        if not (data / "domains.yaml").exists():
             for name, splits in DOMAINS.items():
                 write_domain(data / name, splits)
             ood = {"train": ["garden"], "select": ["office"], "test": ["harbour"]}
             entries = {role: [{"folder": name} for name in names] for role, names in ood.items()}
-            write_json(data / "domains.json", {"source": {"folder": "home"}, "ood": entries})  # JSON is YAML
-        settings = SweepSettings.model_validate(
-            {
-                "encoder": {"vocabulary": 300, "max_length": 16, "dropout": 0.0, "towers": 1},
-                "training": {"batch_size": 8},
-                "evaluation": {"attack_targets": 0, "redraws": 5},
-                "weights": WEIGHTS,
-                "scales": [{"size": "1x32", "learning_rate": 0.01, "pairs": [80]}],
-                "workers": arguments.workers,
-            }
+            write_json(data / "domains.yaml", {"source": {"folder": "home"}, "ood": entries})  # JSON is YAML
+        sweep = {
+            "recipe": {"data": str(data), **RECIPE},
+            "vary": {"mix": ["corners", "equal"]},
+            "workers": arguments.workers,
+        }
+        write_json(store / "sweep.yaml", sweep)
+        records = run_sweep(
+            read_sweep(store / "sweep.yaml"), store, Console(), executor="ray", ray_address=arguments.address
         )
-        source = DataSource(data, data / "domains.json")
-        records = run_sweep(settings, source, store, Console(), executor="ray", ray_address=arguments.address)
         for record in records:
-            print(f"{record.strategy:16} {record.steps} steps, {record.seconds['training']:.1f} s")
+            print(f"{record.label:20} {record.steps:3} steps, {record.seconds['judging']:.1f} s of judging")
 
 
 if __name__ == "__main__":

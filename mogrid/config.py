@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mogrid.errors import ConfigError, nearest
 
-__all__ = ["Strict", "YamlFile", "override", "read_yaml"]
+__all__ = ["Strict", "YamlFile", "override", "parse_changes", "read_yaml"]
 
 Location = tuple[str | int, ...]
 T = TypeVar("T", bound="Strict")
@@ -72,6 +72,9 @@ class YamlFile:
         if first["type"] == "missing":
             return f"{place}: missing key {key!r}"
         message = first["msg"].removeprefix("Value error, ")
+        if not location:  # of several keys together: the message names one, and its line is the place
+            named = tuple(message.partition(":")[0].partition(" ")[0].split("."))
+            return f"{self.place(named)}: {message}"
         given = repr(first["input"])
         shown = given if len(given) < 80 else f"{given[:77]}..."
         return f"{place}: {key}: {message[:1].lower()}{message[1:]}, got {shown}"
@@ -137,17 +140,30 @@ def _collect_lines(
             _collect_lines(item, (*location, i), lines, path, above)
 
 
-def override(value: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
-    """Return the values with ``key.inner=YAML`` settings from a command line put over them."""
-    result: dict[str, Any] = dict(value)
+def parse_changes(settings: Sequence[str]) -> dict[str, Any]:
+    """Return ``key.inner=YAML`` settings of a command line by dotted key.
+
+    Raises
+    ------
+    ConfigError
+        A setting without ``=``, or whose value is no YAML.
+    """
+    found: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key:
             raise ConfigError(f"--set {setting!r}: expected KEY=VALUE, such as solver.name=mgda")
         try:
-            new = yaml.safe_load(text)
+            found[key] = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {setting!r}: {text!r} is not a YAML value") from error
+    return found
+
+
+def override(value: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """Return the values with ``key.inner=YAML`` settings from a command line put over them."""
+    result: dict[str, Any] = dict(value)
+    for key, new in parse_changes(settings).items():
         inner = result
         *parents, last = key.split(".")
         for parent in parents:

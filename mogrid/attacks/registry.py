@@ -11,11 +11,12 @@ from mogrid.attacks.misspellings import Misspellings
 from mogrid.attacks.neighbours import EmbeddingNeighbourFlips
 from mogrid.attacks.poisoning import CorpusPoisoning
 from mogrid.attacks.stuffing import QueryStuffing
-from mogrid.attacks.typos import Typos
-from mogrid.construct import construct
+from mogrid.attacks.typos import SELECT_TYPOS, TEST_TYPOS, TRAIN_TYPOS, Typos
+from mogrid.construct import construct, named
+from mogrid.data.domain import Role
 from mogrid.errors import ConfigError
 
-__all__ = ["ATTACKS", "attack_from_config", "register_attack"]
+__all__ = ["ATTACKS", "attack_for", "attack_from_config", "attack_name", "register_attack"]
 
 ATTACKS: dict[str, tuple[str, type[Attack] | type[CorpusPoisoning], str]] = {
     "typos": ("queries", Typos, "swapped, dropped, doubled and neighbouring keys"),
@@ -62,5 +63,34 @@ def attack_from_config(config: str | Mapping[str, Any]) -> Attack | CorpusPoison
     ConfigError
         An unknown attack, setting or role (the nearest is named), a missing setting, or a value out of range.
     """
-    makers: dict[str, Callable[..., Attack | CorpusPoisoning]] = {name: entry[1] for name, entry in ATTACKS.items()}
-    return construct(makers, config, what="attack")
+    return construct(_makers(), config, what="attack")
+
+
+_TYPOS = {Role.TRAIN: TRAIN_TYPOS, Role.SELECT: SELECT_TYPOS, Role.TEST: TEST_TYPOS}
+
+
+def attack_for(config: str | Mapping[str, Any], role: Role) -> Attack:
+    """Return an attack in a role; ``typos`` alone are those of the role, which share no kind of error with another's.
+
+    Raises
+    ------
+    ConfigError
+        As `attack_from_config`; or the configuration names another role.
+    """
+    name, settings = named(_makers(), config, what="attack")
+    if name == "typos" and not settings:
+        return _TYPOS[role]
+    if str(settings.get("role", role)) != role:
+        raise ConfigError(f"attack {name!r} has the role {settings['role']}, and one of role {role} is needed")
+    attack: Any = attack_from_config({"name": name, **settings, "role": str(role)})
+    return attack
+
+
+def attack_name(config: str | Mapping[str, Any], over: str = "queries") -> str:
+    """Return an attack's name as `ATTACKS` spells it. Raises `ConfigError` where it does not perturb what it should."""
+    able = {name: entry[1] for name, entry in ATTACKS.items() if entry[0] == over}
+    return named(able, config, what=f"attack on {over}")[0]
+
+
+def _makers() -> dict[str, Callable[..., Attack | CorpusPoisoning]]:
+    return {name: entry[1] for name, entry in ATTACKS.items()}

@@ -8,6 +8,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
+from mogrid.config import Strict
 from mogrid.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,12 +18,36 @@ if TYPE_CHECKING:
 
     from mogrid.data import Collection
 
-__all__ = ["add_data", "add_model", "load_collection", "load_model", "parse_settings", "quiet"]
+__all__ = [
+    "add_data",
+    "add_model",
+    "add_settings",
+    "load_collection",
+    "load_model",
+    "parse_settings",
+    "printed",
+    "quiet",
+]
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of data sets (default: the embedded data)")
     parser.add_argument("--domains", type=Path, metavar="YAML", help="what is what (default: DIR/domains.yaml)")
+
+
+def add_settings(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add a YAML file and what goes with it: settings put over it, the whole of it printed, its schema."""
+    parser.add_argument("config", type=Path, nargs="?", metavar="YAML", help=what)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting of the file")
+    parser.add_argument("--print-config", action="store_true", help="print all settings, defaults filled in, and stop")
+    parser.add_argument(
+        "--schema", action="store_true", help="print the JSON Schema of the file, for editors, and stop"
+    )
+
+
+def printed(settings: Strict) -> str:
+    """Return settings as YAML, defaults filled in."""
+    return str(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +92,20 @@ def parse_settings(given: list[str]) -> dict[str, Any]:
     from mogrid.config import override
 
     return override({}, given)
+
+
+def parse_numbers(flag: str, text: str | None) -> dict[str, float] | None:
+    """Return ``effectiveness=2,ood=1`` as a mapping."""
+    if text is None:
+        return None
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, equals, value = part.partition("=")
+        try:
+            found[name.strip()] = float(value if equals else "")
+        except ValueError:
+            raise ConfigError(f"{flag} {text!r}: expected NAME=NUMBER,..., got {part!r}") from None
+    return found
 
 
 def quiet() -> None:

@@ -1,26 +1,30 @@
-"""Say which weights, model size and data size to spend a budget on, from the runs of a sweep.
+"""Say which base model and which mix to spend a budget on, from the runs of a sweep.
 
-Laws of every objective over N, D and the weights are fitted to the store; pymoo searches what the budget can reach; the
-preference chooses. With --experiments, say instead which runs would make the laws surest for so many FLOPs.
+Laws of every objective over N and the pairs of every objective are fitted to the store: they say what a pair of one is
+worth to another, what the budget can reach, and whether mixing pays at all.
 
-example: mogrid plan runs --budget 1e14 --preference effectiveness=2,ood=1,adversarial=1
+example: mogrid plan runs --budget 1e14 --preference effectiveness=2,ood=1,typos=1 --write best.yaml
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mogrid.errors import ConfigError
+from rich.console import Console
 
-if TYPE_CHECKING:
-    from mogrid.runs import RunStore
-    from mogrid.scaling import Laws, Plan
+from mogrid.commands._common import parse_numbers
+from mogrid.errors import ConfigError, nearest
+from mogrid.frontier import METHODS, Laws, Plan, fit_laws, mixing_pays, plan
+from mogrid.report.figures.exchange import plot_exchange
+from mogrid.report.table import Table, cell
+from mogrid.runs import RunStore
+from mogrid.sweep.measured import Measured, measured
+from mogrid.sweep.planned import write_plan, write_recipe
+from mogrid.sweep.run import base_of
 
-__all__ = ["add_arguments", "parse_preference", "run"]
+__all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,61 +33,89 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hours", type=float, help="budget in hours, at the speed of the store's largest model")
     parser.add_argument("--money", type=float, help="budget in money, with --price an hour")
     parser.add_argument("--price", type=float, help="of an hour")
-    parser.add_argument("--preference", metavar="NAME=NUMBER,...", help="such as effectiveness=2,ood=1,adversarial=1")
-    parser.add_argument("--method", default="preference", help="preference, knee, hypervolume, equal regret")
-    parser.add_argument("--law", help="one law for all objectives (default: the best on the largest scale held out)")
-    parser.add_argument("--experiments", type=float, metavar="FLOPS", help="propose runs for so many FLOPs instead")
-    parser.add_argument("--draws", type=int, default=300, help="bootstrap draws of the laws (default: 300)")
-    parser.add_argument("--figure", type=Path, metavar="PNG", help="draw the laws")
+    parser.add_argument("--preference", metavar="NAME=NUMBER,...", help="importance, such as effectiveness=2,ood=1")
+    parser.add_argument(
+        "--at-least", action="append", default=[], metavar="NAME=VALUE", help="such as ood=.45, or ood=base-0.005"
+    )
+    parser.add_argument("--method", default="weighted", help=", ".join(METHODS))
+    parser.add_argument("--metric", help="ce or ndcg, which the choice is made in (default: the first there is)")
+    parser.add_argument("--model", action="append", metavar="LABEL", help="base models to choose from (default: all)")
+    parser.add_argument("--where", action="append", default=[], metavar="KEY=VALUE", help="of runs of several recipes")
+    parser.add_argument("--law", help="one law for all objectives (default: the best on what is held out)")
+    parser.add_argument("--draws", type=int, default=200, help="bootstrap draws of the laws (default: 200)")
+    parser.add_argument("--out", type=Path, metavar="JSON", help="write the plan, for mogrid train --plan")
+    parser.add_argument("--write", type=Path, metavar="YAML", help="write the recipe to train")
+    parser.add_argument("--figure", type=Path, metavar="PNG", help="draw what pairs are worth")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from mogrid.runs import RunStore
-    from mogrid.scaling import ExtrapolationWarning, fit_laws, plan, read_runs
-
     if not arguments.store.is_dir():
         raise ConfigError(f"{arguments.store}: no such folder")
     store = RunStore(arguments.store)
-    preference = parse_preference(arguments.preference)
-    budget = None if arguments.experiments is not None else _budget(arguments, store)
-    laws = fit_laws(read_runs(store), form=arguments.law, draws=arguments.draws)
+    given = measured(store, arguments.where)
+    preference = parse_numbers("--preference", arguments.preference)
+    budget = flops_of(arguments, given)
+    laws = fit_laws(given.measurements, form=arguments.law, draws=arguments.draws)
     if arguments.figure is not None:
-        from mogrid.report.figures import plot_laws
-
-        plot_laws(arguments.figure, laws, title=f"Laws from {arguments.store}")
-    if budget is None:
-        return _propose(laws, arguments)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ExtrapolationWarning)
-        chosen = plan(laws, budget, preference, method=arguments.method)
-    notes = [str(w.message) for w in caught if issubclass(w.category, ExtrapolationWarning)]
+        plot_exchange(arguments.figure, laws.exchange(arguments.metric), title=f"Exchange rates from {arguments.store}")
+    for name in arguments.model or ():
+        if name not in given.models:
+            raise ConfigError(f"--model {name!r}: not in the store{nearest(name, given.models)}")
+    chosen = plan(
+        laws,
+        budget,
+        preference=preference,
+        at_least=bounds(arguments.at_least, laws, arguments.metric, arguments.model),
+        models=arguments.model or list(given.models),
+        metric=arguments.metric,
+        method=arguments.method,
+        recipe=given.recipe.family(),
+    )
+    if arguments.out is not None:
+        write_plan(arguments.out, chosen, given)
+    if arguments.write is not None:
+        write_recipe(arguments.write, chosen, given, base_of(arguments.store))
     if arguments.json:
-        print(json.dumps({**chosen.to_json(), "laws": laws.to_json(), "warnings": notes}, indent=1))
+        print(json.dumps({**chosen.to_json(), "laws": laws.to_json()}, indent=1))
     else:
-        _show(chosen, laws, notes)
+        show(Console(), chosen, laws)
     return 0
 
 
-def parse_preference(text: str | None) -> dict[str, float] | None:
-    """Return ``effectiveness=2,ood=1`` as a mapping."""
-    if text is None:
+def bounds(given: list[str], laws: Laws, metric: str | None, models: list[str] | None) -> dict[str, float] | None:
+    """Return ``NAME=VALUE`` or ``NAME=base-NUMBER`` as values of a metric."""
+    if not given:
         return None
-    found: dict[str, float] = {}
-    for part in text.split(","):
-        name, equals, value = part.partition("=")
+    metric, runs, found = laws.metric(metric), laws.runs, {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or name not in laws.objectives:
+            raise ConfigError(f"--at-least {text!r}: expected NAME=VALUE{nearest(name, laws.objectives)}")
+        offset = value.removeprefix("base") if value.startswith("base") else value
         try:
-            found[name.strip()] = float(value)
+            number = float(offset or 0)
         except ValueError:
-            raise ConfigError(f"--preference {text!r}: expected NAME=NUMBER,..., got {part!r}") from None
-        if not equals:
-            raise ConfigError(f"--preference {text!r}: expected NAME=NUMBER,..., got {part!r}")
+            raise ConfigError(f"--at-least {text!r}: expected a number, or base and a number behind it") from None
+        if value.startswith("base"):
+            known = runs.base.get(metric, {})
+            own = [known[model] for model in (models or known) if model in known]
+            if not own:
+                raise ConfigError(
+                    f"--at-least {text!r}: the store has no run of the base model; sweep with rows: [base]"
+                )
+            # Of several base models the best one is the bar.
+            column = laws.objectives.index(name)
+            values = [float(row[column]) for row in own]
+            number += min(values) if metric == "ce" else max(values)
+        found[name] = number
     return found
 
 
-def _budget(arguments: argparse.Namespace, store: RunStore) -> float:
-    given = [name for name in ("budget", "hours", "money") if getattr(arguments, name) is not None]
-    if len(given) != 1:
+def flops_of(arguments: argparse.Namespace, given: Measured) -> float:
+    """Return a budget in FLOPs; hours and money at the speed that runs of the largest model had."""
+    named = [name for name in ("budget", "hours", "money") if getattr(arguments, name) is not None]
+    if len(named) != 1:
         raise ConfigError("give one of --budget FLOPS, --hours and --money")
     if arguments.budget is not None:
         return float(arguments.budget)
@@ -92,63 +124,44 @@ def _budget(arguments: argparse.Namespace, store: RunStore) -> float:
         if not arguments.price or arguments.price <= 0:
             raise ConfigError("--money needs --price of an hour, above 0")
         hours = arguments.money / arguments.price
-    runs = [r for r in store.records(queries=False) if r.kind == "sweep" and r.seconds.get("training")]
-    if not runs:
-        raise ConfigError(f"{store.root}: no run whose speed is known")
-    largest = max(r.parameters for r in runs)
-    speeds = sorted(r.flops["total"] / r.seconds["training"] for r in runs if r.parameters == largest)
+    timed = [record for record in given.records if record.seconds.get("training")]
+    if not timed:
+        raise ConfigError("no run of the store says how long it took; give --budget FLOPS")
+    largest = max(record.parameters for record in timed)
+    speeds = sorted(r.total_flops / r.seconds["training"] for r in timed if r.parameters == largest)
     return float(hours * 3600 * speeds[len(speeds) // 2])
 
 
-def _show(chosen: Plan, laws: Laws, notes: list[str]) -> None:
-    spread = "" if chosen.size_low == chosen.size_high else f" [{chosen.size_low:,.0f} to {chosen.size_high:,.0f}]"
-    print(f"budget   {chosen.budget:.3g} FLOPs, {chosen.extrapolated:.2g} times the sweep's dearest run")
-    print(f"size     N = {chosen.size:,.0f} non-embedding parameters{spread}")
-    print(f"data     D = {chosen.pairs:,.0f} pairs of every objective with a weight")
-    print(f"weights  by {chosen.method}; {chosen.probability:.0%} of the bootstrap draws choose about these")
+def show(console: Console, chosen: Plan, laws: Laws) -> None:
+    """Print a plan for people."""
+    console.print(
+        f"{chosen.budget:.3g} FLOPs, {chosen.extrapolation:.2g} times the dearest run: "
+        f"[bold]{chosen.model or 'a model'}[/bold] (N = {chosen.parameters:,.0f}), chosen by {chosen.method} in "
+        f"{chosen.metric}; {chosen.probability:.0%} of the bootstrap draws choose about this mix",
+        highlight=False,
+    )
+    columns = ["objective", "mix", "pairs"]
+    for metric in chosen.predicted:
+        columns.append({"ce": "predicted CE", "ndcg": "predicted nDCG@10"}.get(metric, f"predicted {metric}"))
+    rows = []
     for name in laws.objectives:
-        weight = f"{chosen.weights[name]:.2f} [{chosen.weight_low[name]:.2f}, {chosen.weight_high[name]:.2f}]"
-        value = f"{chosen.predicted[name]:.3f} [{chosen.low[name]:.3f}, {chosen.high[name]:.3f}]"
-        print(f"  {name:14s} {weight}   predicted CE {value}")
-    print("laws     (90 % intervals)")
-    for name, fit in zip(laws.objectives, laws.fits, strict=True):
-        held = ", ".join(f"{axis} {error:.1%}" for axis, error in fit.held_out[fit.fitted.form.name].items())
-        error = f"; error on the largest scale held out: {held}" if held else ""
-        print(f"  {name:14s} {fit.fitted.form.name}, R² {fit.fitted.r2:.3f}{error}")
-    for note in notes:
-        print(f"warning: {note}")
-
-
-def _propose(laws: Laws, arguments: argparse.Namespace) -> int:
-    import numpy as np
-
-    from mogrid.scaling import Candidates, fit_costs, propose_runs
-
-    runs = laws.runs
-    costs = fit_costs(runs)
-    sizes, weights = np.unique(runs.sizes), np.unique(runs.weights.round(9), axis=0)
-    grid = np.unique(runs.pairs[(runs.weights > 0).all(axis=1)])
-    cells = [(n, d, w) for n in sizes for d in (*grid, 2.5 * grid.max()) for w in weights]
-    flops = np.array([d * float((w > 0) @ costs.per_pair(n)) for n, d, w in cells])
-    n, d, w = (np.array(column) for column in zip(*cells, strict=True))
-    options = Candidates(n, d, w, flops)
-    proposal = propose_runs(laws, options, arguments.experiments)
+        share = f"{chosen.mix[name]:.2f} [{chosen.mix_low[name]:.2f}, {chosen.mix_high[name]:.2f}]"
+        told = [by[name] for by in chosen.predicted.values()]
+        shown = [f"{cell(v['value'])} [{cell(v['low'])}, {cell(v['high'])}]" for v in told]
+        rows.append((name, share, f"{chosen.pairs[name]:,.0f}", *shown))
+    console.print(Table("", columns, rows, "90 % intervals, of one run"))
+    rates = laws.exchange(chosen.metric)
     rows = [
-        {
-            "size": float(options.sizes[i]),
-            "pairs": float(options.pairs[i]),
-            "weights": dict(zip(laws.objectives, options.weights[i].round(4).tolist(), strict=True)),
-            "flops": float(options.flops[i]),
-        }
-        for i in proposal.rows
+        (name, *(cell(rates.values[i, j], digits=2) for j in range(len(laws.objectives))), f"{rates.base[i]:,.0f}")
+        for i, name in enumerate(laws.objectives)
     ]
-    if arguments.json:
-        print(json.dumps({"runs": rows, "before": proposal.before, "after": proposal.after}, indent=1))
-        return 0
-    print(f"{len(rows)} runs for {proposal.flops:.3g} FLOPs, most useful for their price first")
-    for row in rows[:40]:
-        shown = "/".join(f"{w:.2g}" for w in row["weights"].values())  # type: ignore[attr-defined]
-        print(f"  N = {row['size']:,.0f}  D = {row['pairs']:,.0f}  weights {shown}  {row['flops']:.2g} FLOPs")
-    for name in laws.objectives:
-        print(f"error of predicted {name}: {proposal.before[name]:.2%} now, {proposal.after[name]:.2%} with them")
-    return 0
+    note = (
+        "a row: what a pair of each objective is worth to this one, in pairs of its own; what the base brings, in pairs"
+    )
+    console.print(Table("exchange rates", ("", *laws.objectives, "base"), rows, note))
+    if chosen.method == "weighted" and chosen.model is not None:
+        console.print(str(mixing_pays(laws, chosen.model, chosen.budget, chosen.preference)), highlight=False)
+    for name, fit in zip(laws.objectives, laws.fits[chosen.metric], strict=True):
+        console.print(f"law of {name}: {fit.name}, R² {fit.r2:.3f}", highlight=False)
+    for note in chosen.edge:
+        console.print(f"note: {note}", highlight=False)

@@ -1,6 +1,7 @@
-"""One training from one file: what ``mogrid train`` does."""
+"""From a recipe to a run: data, base model, fit, judgement, record. The only way a run is made."""
 
-from mogrid.training.recipe import TrainSettings, read_settings
-from mogrid.training.run import train_from_settings
+from mogrid.training.recipe import Recipe, read_recipe
+from mogrid.training.run import Materials, materials, run
+from mogrid.training.train import train_from_recipe
 
-__all__ = ["TrainSettings", "read_settings", "train_from_settings"]
+__all__ = ["Materials", "Recipe", "materials", "read_recipe", "run", "train_from_recipe"]

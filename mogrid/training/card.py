@@ -1,82 +1,91 @@
-"""After a training: the judgement of the model, and the card that tells others what it is."""
+"""The card of a trained model: what it was made of, what came out beside the base and BM25, how to make it again."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import yaml
-from rich.console import Console
 
 from mogrid.errors import DataError
-from mogrid.files import write_json, write_text
-from mogrid.report.table import Table, cell, markdown_text
+from mogrid.evaluation.intervals import bootstrap_interval
+from mogrid.files import write_text
+from mogrid.report.figures.path import plot_path
+from mogrid.report.figures.systems import plot_systems
+from mogrid.report.table import Table, cell, mark, markdown_text
+from mogrid.runs import RunRecord
+from mogrid.runs.summary import summarise
+from mogrid.training.recipe import Recipe
 
-if TYPE_CHECKING:
-    from mogrid.data import Collection
-    from mogrid.evaluation import Evaluation
-    from mogrid.training.recipe import TrainSettings
-
-__all__ = ["finish", "write_card"]
+__all__ = ["write_card"]
 
 _LAST = 0.1  # of the steps, whose mean is what a training ended at
 
 
-def finish(settings: TrainSettings, collection: Collection | None, out: Path, console: Console) -> None:
-    """Judge the model where the settings ask for it, write its card and figures, and last ``run.json``."""
-    trained = json.loads((out / "trained.json").read_text("utf-8"))
+def write_card(out: Path, recipe: Recipe, record: RunRecord, others: Sequence[RunRecord]) -> None:
+    """Write ``model/README.md`` and its figures.
+
+    Parameters
+    ----------
+    out : Path
+        The run's folder, with ``model/`` and ``steps.jsonl``.
+    recipe : Recipe
+    record : RunRecord
+    others : sequence of RunRecord
+        The base model and BM25 on the same data; none where nothing but the objectives was judged.
+    """
+    model, title = out / "model", out.name
     steps = _steps(out / "steps.jsonl")
-    found = None if collection is None else _judge(settings, collection, out, console)
-    from mogrid.report.figures import plot_path
-    from mogrid.report.figures.systems import plot_systems
-
-    model = out / "model"
-    plot_path(model / "training.png", steps, tuple(settings.objectives), title="Losses and weights of the training")
-    if found is not None:
-        plot_systems(model / "results.png", found.rows(), f"{found.model}: {found.role} data")
-    write_card(model / "README.md", settings, trained, _ended(steps, tuple(settings.objectives)), found)
-    summary = None if found is None else found.summary()
-    write_json(out / "run.json", {**trained, "settings": settings.model_dump(mode="json"), "results": summary})
-    console.print(f"model: {model} ({trained['steps']} steps, {trained['flops']['total']:.3g} FLOPs)", highlight=False)
-
-
-def _judge(settings: TrainSettings, collection: Collection, out: Path, console: Console) -> Evaluation:
-    from sentence_transformers import SentenceTransformer
-
-    from mogrid.attacks import SELECT_TYPOS, TEST_TYPOS
-    from mogrid.attacks.registry import attack_from_config
-    from mogrid.data import Role
-    from mogrid.evaluation import Evaluation, evaluate_retriever
-    from mogrid.training.leaks import kept_leaks
-
-    assert settings.evaluation is not None
-    path = out / "evaluation.json"
-    if path.is_file():
-        return Evaluation.load(path)
-    leaks = kept_leaks(collection, out)
-    measured = sum(total for _, total in leaks.counts.values())
-    console.print(f"near-duplicates of training text among what is measured: {leaks.leaks} of {measured:,} texts")
-    role = Role(settings.evaluation.role)
-    perturbations: dict[str, Any] = {}
-    for name in settings.evaluation.perturb:
-        typos = TEST_TYPOS if role is Role.TEST else SELECT_TYPOS
-        perturbations[name] = typos if name == "typos" else attack_from_config({"name": name, "role": str(role)})
-    model = SentenceTransformer(str(out / "model"), device="cpu")
-    with console.status("judging") as status:
-        found = evaluate_retriever(
-            model,
-            collection,
-            role,
-            name=Path(settings.output).name,
-            perturbations=perturbations,
-            seed=settings.seed,
-            progress=lambda what, share: status.update(f"judging {what}: {share:.0%}"),
-        )
-    found.save(path)
-    return found
+    names = tuple(recipe.objectives)
+    plot_path(model / "training.png", steps, names, title="Losses and weights of the training")
+    head = {
+        "library_name": "sentence-transformers",
+        "pipeline_tag": "sentence-similarity",
+        "tags": ["sentence-transformers", "mogrid", "dense-retrieval", "multi-objective"],
+        **({"base_model": recipe.model.path} if recipe.model.path else {}),
+    }
+    shares = ", ".join(f"{name} {share:.3g}" for name, share in record.mix.items())
+    lines = [
+        "---",
+        yaml.safe_dump(head, sort_keys=False).strip(),
+        "---",
+        "",
+        f"# {markdown_text(title)}",
+        "",
+        f"A dense retriever trained with mogrid from {markdown_text(record.model)}: {record.parameters:,} "
+        f"non-embedding parameters, {record.steps:,} steps, {record.total_flops:.3g} training FLOPs. "
+        f"Mix: {markdown_text(shares)}, spent as {record.spend}; solver `{record.solver}`.",
+        "",
+        "```python",
+        "from sentence_transformers import SentenceTransformer",
+        "",
+        f'model = SentenceTransformer("{markdown_text(title)}/model")',
+        "```",
+        "",
+        "## Objectives",
+        "",
+        _objectives(recipe, record, _ended(steps, names)).markdown(),
+        "![Losses against each other over the training, and weights](training.png)",
+        "",
+    ]
+    if others:
+        role = recipe.evaluation.role if recipe.evaluation is not None else "select"
+        plot_systems(model / "results.png", _rows([record, *others], role), f"{title}: {role} data")
+        lines += [
+            f"## Results on {role}-role data",
+            "",
+            _results([record, *others], role).markdown(),
+            "![nDCG@10](results.png)",
+            "",
+        ]
+    lines += ["## Recipe", "", "```yaml"]
+    lines += [yaml.safe_dump(recipe.model_dump(mode="json", exclude_defaults=True), sort_keys=False).strip(), "```", ""]
+    made = ", ".join(f"{name} {version}" for name, version in record.versions.items())
+    lines += [f"Made with {made}.", ""]
+    write_text(model / "README.md", "\n".join(lines))
 
 
 def _steps(path: Path) -> list[dict[str, Any]]:
@@ -102,66 +111,49 @@ def _ended(steps: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str
     return found
 
 
-def write_card(
-    path: Path,
-    settings: TrainSettings,
-    trained: Mapping[str, Any],
-    ended: Mapping[str, tuple[float, float, float]],
-    found: Evaluation | None,
-) -> None:
-    """Write the model card: objectives, solver, weights, results, figures, how to load it, how to make it again."""
-    head = {
-        "library_name": "sentence-transformers",
-        "pipeline_tag": "sentence-similarity",
-        "tags": ["sentence-transformers", "mogrid", "dense-retrieval", "multi-objective"],
-        **({"base_model": settings.model.path} if settings.model.path else {}),
-    }
-    solver = settings.solver if isinstance(settings.solver, str) else settings.solver["name"]
-    base = settings.model.path or f"a BERT of {settings.model.size} from scratch"
-    lines = [
-        "---",
-        yaml.safe_dump(head, sort_keys=False).strip(),
-        "---",
-        "",
-        f"# {markdown_text(Path(settings.output).name)}",
-        "",
-        f"A dense retriever trained with mogrid for {len(settings.objectives)} "
-        f"objective(s) at once, weighted by `{solver}`, from {markdown_text(base)}: {trained['parameters']:,} "
-        f"non-embedding parameters, {trained['steps']:,} steps, {trained['flops']['total']:.3g} training FLOPs.",
-        "",
-        "```python",
-        "from sentence_transformers import SentenceTransformer",
-        "",
-        f'model = SentenceTransformer("{markdown_text(Path(settings.output).name)}/model")',
-        "```",
-        "",
-        "## Objectives",
-        "",
-    ]
+def _objectives(recipe: Recipe, record: RunRecord, ended: Mapping[str, tuple[float, float, float]]) -> Table:
     rows = []
-    for name, objective in settings.objectives.items():
+    for name, objective in recipe.objectives.items():
         sets = ", ".join(entry.path for entry in objective.datasets)
-        loss = objective.loss if isinstance(objective.loss, str) else objective.loss["name"]
         first, last, weight = (f"{value:.3f}" for value in ended[name]) if name in ended else ("-", "-", "0")
-        rows.append((name, sets, f"{trained['rows'][name]:,}", loss, first, last, weight))
-    columns = ("objective", "training sets", "rows", "loss", "first loss", "last loss", "mean weight")
-    lines += [Table("", columns, rows, left=frozenset({0, 1, 3})).markdown()]
-    lines += ["![Losses against each other over the training, and weights](training.png)", ""]
-    if found is not None:
-        lines += _results(found)
-    lines += ["## Settings", "", "```yaml"]
-    lines += [yaml.safe_dump(settings.model_dump(mode="json", exclude_none=True), sort_keys=False).strip(), "```", ""]
-    made = ", ".join(f"{name} {version}" for name, version in trained["versions"].items())
-    lines += [f"Made with {made}.", ""]
-    write_text(path, "\n".join(lines))
+        judged = record.objectives.get(name, {})
+        values = [cell(judged[m]) if m in judged else "-" for m in ("ndcg", "ce")]
+        rows.append((name, sets, objective.loss_name, f"{record.pairs.get(name, 0):,}", first, last, weight, *values))
+    columns = (
+        "objective", "training sets", "loss", "pairs drawn", "first loss", "last loss", "mean weight", "nDCG@10", "CE"
+    )  # fmt: skip
+    note = "nDCG@10 and CE on the select-role data that the objective is judged by."
+    return Table("", columns, rows, note, left=frozenset({0, 1, 2}))
 
 
-def _results(found: Evaluation) -> list[str]:
+def _rows(records: Sequence[RunRecord], role: str) -> list[dict[str, Any]]:
+    """Return a line a domain, condition and system, for the figure."""
+    return [
+        {
+            "domain": result.domain,
+            "condition": result.condition,
+            "system": "model" if record.kind == "trained" else record.label,
+            "ndcg": result.means["ndcg"],
+            "ndcg_interval": bootstrap_interval(list(result.queries["ndcg"].values())),
+        }
+        for record in records
+        for result in record.results
+        if result.role == role
+    ]
+
+
+def _results(records: Sequence[RunRecord], role: str) -> Table:
+    summary = summarise(records, role)
+    measures = [measure for measure in summary.measures if measure.key == "ndcg"]
     rows = []
-    for row in found.rows():
-        low, high = row["ndcg_interval"]
-        ndcg = cell(row["ndcg"], (high - low) / 2)
-        rows.append((row["domain"], row["condition"], row["system"], ndcg, cell(row["rr"]), cell(row["recall"])))
-    columns = ("domain", "condition", "system", "nDCG@10", "RR@10", "R@100")
-    table = Table("", columns, rows, "± half of a 95 % interval over queries.", left=frozenset({0, 1, 2}))
-    return [f"## Results on {found.role}-role data", "", table.markdown(), "![nDCG@10](results.png)", ""]
+    for row in summary.rows:
+        cells = []
+        for measure in measures:
+            test = row.tests.get(measure.name)
+            sign = "" if test is None else mark(test.difference, test.p_value)
+            known = measure.name in row.values
+            cells.append(cell(row.values[measure.name], row.widths[measure.name], mark=sign) if known else "-")
+        name = "model" if row.kind == "trained" else row.label
+        rows.append((f"{name} (collapsed)" if row.collapsed else name, *cells))
+    note = "± half of a 95 % interval over queries; ▲ ▼: differs from the base model (paired, Holm, p < .05)."
+    return Table("", ("", *(measure.name for measure in measures)), rows, note)

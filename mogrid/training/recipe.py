@@ -1,208 +1,185 @@
-"""The configuration of a training: typed, with a JSON Schema, every error with its place."""
+"""A recipe: everything that decides one run's numbers. Typed, with a JSON Schema, every error with its place."""
 
 from __future__ import annotations
 
+import copy
+import hashlib
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from mogrid.config import Strict, YamlFile, override, read_yaml
-from mogrid.errors import ConfigError, MogridError, nearest
-from mogrid.gradients import mode_settings
-from mogrid.objectives.registry import LOSSES, checked_loss
-from mogrid.retrieval.models import Style, parse_size
+from mogrid.config import Strict, YamlFile, parse_changes, read_yaml
+from mogrid.errors import ConfigError, DataError, nearest
+from mogrid.solvers import from_config
+from mogrid.trainer.mix import Mix, Spend
+from mogrid.training.settings import LENGTHS, EvaluationSettings, ModelSettings, ObjectiveSettings, TrainingSettings
 
-__all__ = [
-    "DatasetSettings",
-    "EvaluateSettings",
-    "ModelSettings",
-    "ObjectiveSettings",
-    "OptimiserSettings",
-    "TrainSettings",
-    "read_settings",
-]
+__all__ = ["FREE", "Recipe", "apply_plan", "put", "read_recipe"]
+
+FREE = ("mix", "seed", "model", "training.pairs", "training.steps", "training.budget", "training.epochs")
+"""What laws are over: runs that differ in nothing else are of one family."""
+
+PLAN_FORMAT = 1
+_MOST = 16  # objectives
 
 
-class ModelSettings(Strict):
-    """The retriever: `path`, a folder or Hub id, goes on from there; left out, a BERT of `size` from scratch."""
+class Recipe(Strict):
+    """One run. Paths are relative to the file."""
 
-    path: str | None = None
-    size: str = Field(default="1x64", description="LAYERSxWIDTH, from scratch")
-    vocabulary: int = Field(default=8192, ge=64, description="word pieces, learned from the training text")
-    dropout: float = Field(default=0.1, ge=0, lt=1, description="from scratch")
-    towers: Literal[1, 2] = 1
-    pooling: Literal["cls", "mean"] = Field(default="mean", description="of a bare encoder, or from scratch")
-    normalise: bool = Field(default=False, description="unit embeddings: cosine scores")
-    max_length: int | None = Field(default=None, ge=4, le=8192, description="tokens; the model's own, 64 from scratch")
-    query_prompt: str = Field(default="", description="instruction in front of every query; the model's own when empty")
-
-    @field_validator("size")
-    @classmethod
-    def _known_size(cls, size: str) -> str:
-        parse_size(size)
-        return size
-
-    def style(self) -> Style:
-        """Return how the encoder becomes a retriever."""
-        return Style(towers=self.towers, pooling=self.pooling, normalise=self.normalise, query_prompt=self.query_prompt)
-
-
-class DatasetSettings(Strict):
-    """One training set, below `data`; without `data`, a domain of the embedded collection."""
-
-    kind: str = Field(default="beir", description="beir, dpr, msmarco, pairs, huggingface or ir_datasets")
-    path: str = Field(min_length=1, description="its folder below `data`, or its id")
-    split: str = "train"
-    limit: int | None = Field(default=None, ge=2, description="pairs; all when empty")
-
-    @field_validator("kind")
-    @classmethod
-    def _known(cls, kind: str) -> str:
-        from mogrid.data.readers import READERS
-
-        if kind not in READERS:
-            raise ValueError(f"unknown kind{nearest(kind, READERS)}")
-        return kind
-
-
-class ObjectiveSettings(Strict):
-    """What one objective is trained on and with. Of several datasets, each is a domain."""
-
-    datasets: list[DatasetSettings] = Field(min_length=1)
-    loss: str | dict[str, Any] = Field(default="infonce", description="a name, or a name with settings")
-    perturb: str | dict[str, Any] | None = Field(default=None, description="an attack on queries, of role train")
-    variants: int = Field(default=4, ge=1, description="times each pair is perturbed anew")
-    negatives: int = Field(default=0, ge=0, description="hard negatives a row, by BM25")
-
-    @field_validator("loss")
-    @classmethod
-    def _known_loss(cls, loss: str | dict[str, Any]) -> str | dict[str, Any]:
-        return checked_loss(loss)
-
-    @field_validator("perturb")
-    @classmethod
-    def _known_attack(cls, perturb: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
-        if perturb is not None:
-            from mogrid.attacks.registry import ATTACKS
-
-            name = perturb if isinstance(perturb, str) else perturb.get("name")
-            if name not in ATTACKS or ATTACKS[name][0] != "queries":
-                known = [name for name, entry in ATTACKS.items() if entry[0] == "queries"]
-                raise ValueError(f"no attack on queries{nearest(str(name), known)}")
-            from mogrid.training.datasets import training_attack
-
-            training_attack(perturb)
-        return perturb
-
-    @model_validator(mode="after")
-    def _rows_fit(self) -> ObjectiveSettings:
-        name = self.loss if isinstance(self.loss, str) else self.loss["name"]
-        over = LOSSES[name].over
-        if (over == "perturbed") != (self.perturb is not None):
-            needs = "needs `perturb`" if over == "perturbed" else "reads no perturbed text: leave `perturb` out"
-            raise ValueError(f"loss {name!r} {needs}")
-        if over == "perturbed" and self.negatives:
-            raise ValueError(f"loss {name!r} takes no hard negatives")
-        return self
-
-
-class OptimiserSettings(Strict):
-    """How long, and how. One of `steps`, `epochs` and `budget`."""
-
-    steps: int | None = Field(default=None, ge=1, description="optimiser steps")
-    epochs: float | None = Field(default=None, gt=0, description="over the smallest objective's pairs")
-    budget: float | None = Field(default=None, gt=0, description="training FLOPs")
-    batch_size: int = Field(default=32, ge=2)
-    batch_sizes: dict[str, int] = Field(default_factory=dict, description="by objective, in place of `batch_size`")
-    accumulation: int = Field(default=1, ge=1, description="batches a step")
-    learning_rate: float = Field(default=2e-5, gt=0)
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps")
-    weight_decay: float = Field(default=0.0, ge=0)
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    temperature: float = Field(default=1.0, gt=0, description="dot products are divided by it, where a loss says none")
-    bf16: bool = False
-    gradients: str | dict[str, Any] = Field(default="exact", description="what weights follow from")
-    checkpoints: int = Field(default=10, ge=1, description="over the training")
-    report_to: list[str] = Field(default_factory=list, description="such as tensorboard, wandb, mlflow, trackio")
-
-    @field_validator("gradients")
-    @classmethod
-    def _known_mode(cls, gradients: str | dict[str, Any]) -> str | dict[str, Any]:
-        mode_settings(gradients)
-        return gradients
-
-    @field_validator("report_to")
-    @classmethod
-    def _known_trackers(cls, report_to: list[str]) -> list[str]:
-        if report_to:
-            from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
-
-            for name in report_to:
-                if name not in INTEGRATION_TO_CALLBACK:
-                    raise ValueError(f"unknown tracker {name!r}{nearest(name, INTEGRATION_TO_CALLBACK)}")
-        return report_to
-
-    @model_validator(mode="after")
-    def _one_length(self) -> OptimiserSettings:
-        given = [name for name in ("steps", "epochs", "budget") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"give one of steps, epochs and budget ({', '.join(given) or 'none'} given)")
-        if self.budget is not None and not math.isfinite(self.budget):
-            raise ValueError("budget must be finite")
-        return self
-
-
-class EvaluateSettings(Strict):
-    """What the finished model is judged on: its card's table."""
-
-    domains: str = Field(default="domains.yaml", description="roles of the data sets below `data`")
-    role: Literal["select", "test"] = "select"
-    perturb: list[str] = Field(default_factory=lambda: ["typos"], description="attacks on queries")
-
-
-class TrainSettings(Strict):
-    """One training. Paths are relative to the file."""
-
-    output: str = Field(min_length=1, description="folder of the run")
+    output: str | None = Field(default=None, description="folder of the run, for mogrid train")
     data: str | None = Field(default=None, description="folder of data sets; the embedded collection when empty")
     seed: int = Field(default=0, ge=0)
     model: ModelSettings = ModelSettings()
     objectives: dict[str, ObjectiveSettings] = Field(min_length=1)
+    mix: dict[str, float] | None = Field(
+        default=None, description="how the effort is divided among the objectives; equally when empty"
+    )
+    spend: Spend = Field(default="rows", description="the mix: rows of every batch, loss weights, or whole steps")
     solver: str | dict[str, Any] = "fixed"
-    training: OptimiserSettings
-    evaluation: EvaluateSettings | None = None
+    training: TrainingSettings
+    evaluation: EvaluationSettings | None = None
 
     @field_validator("objectives")
     @classmethod
     def _plain_names(cls, objectives: dict[str, ObjectiveSettings]) -> dict[str, ObjectiveSettings]:
+        if len(objectives) > _MOST:
+            raise ValueError(f"{len(objectives)} objectives; at most {_MOST} can be weighed")
         for name in objectives:
             if not name or not all(letter.isalnum() or letter in "_-" for letter in name):
                 raise ValueError(f"objective {name!r}: a name is letters, digits, - and _")
         return objectives
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> TrainSettings:
-        from mogrid.solvers import from_config
+    @field_validator("mix")
+    @classmethod
+    def _on_the_simplex(cls, mix: dict[str, float] | None) -> dict[str, float] | None:
+        if mix is not None:
+            for name, share in mix.items():
+                if not math.isfinite(share) or share < 0:
+                    raise ValueError(f"the share of {name!r} must be 0 or more")
+            if abs(sum(mix.values()) - 1) > 1e-6:
+                raise ValueError(f"the shares sum to {sum(mix.values()):g}, not 1")
+        return mix
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
         names = tuple(self.objectives)
+        for name in self.mix or ():
+            if name not in names:
+                raise ValueError(f"mix: no objective {name!r}{nearest(name, names)}")
+        self._check_solver()
         try:
             from_config(self.solver).active(names)
-        except MogridError as error:
+        except ValueError as error:
             raise ValueError(f"solver: {error}") from error
         for name in self.training.batch_sizes:
             if name not in names:
-                raise ValueError(f"training.batch_sizes names no objective {name!r}{nearest(name, names)}")
+                raise ValueError(f"training.batch_sizes: no objective {name!r}{nearest(name, names)}")
+        if self.training.batch_sizes and self.spend != "weights":
+            raise ValueError(
+                f"training.batch_sizes: `spend: {self.spend}` says how large batches are, too: leave one out"
+            )
         if min(self.training.batch_sizes.values(), default=2) < 2:
-            raise ValueError("training.batch_sizes must be at least 2")
+            raise ValueError("training.batch_sizes: each must be at least 2")
+        self.rows()  # a mix that leaves an objective without rows is an error now
         return self
 
+    def _check_solver(self) -> None:
+        if self.solver_name == "fixed":
+            if isinstance(self.solver, dict) and self.solver.get("weights") is not None:
+                raise ValueError("solver: fixed weights are the mix: give them as `mix`, with `spend: weights`")
+        elif self.spend == "steps":
+            raise ValueError(
+                f"solver {self.solver_name!r} weighs objectives of one step, and `spend: steps` has one a step"
+            )
 
-def read_settings(path: Path | str, changes: Sequence[str] = ()) -> TrainSettings:
-    """Read a training's YAML file, with ``key.inner=value`` settings put over it.
+    @property
+    def solver_name(self) -> str:
+        """The solver as `mogrid.solvers` spells it."""
+        return str(from_config(self.solver).name)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The mix, with a share of every objective: equal ones where none is given."""
+        if self.mix is None:
+            return dict.fromkeys(self.objectives, 1 / len(self.objectives))
+        return {name: float(self.mix.get(name, 0.0)) for name in self.objectives}
+
+    def rows(self) -> dict[str, float]:
+        """Return by objective how many rows a step draws, on average where the mix is spent as steps.
+
+        Raises
+        ------
+        ConfigError
+            An objective with a share gets fewer than two rows of the batch.
+        """
+        mix, size = Mix(self.shares, self.spend, self.objectives), self.training.batch_size
+        found: dict[str, float] = {}
+        if self.spend == "steps":
+            found = {name: size * share for name, share in mix.shares.items()}
+        elif self.spend == "rows":
+            found = {**mix.rows(size)}
+        else:
+            found = {name: float(self.training.batch_sizes.get(name, size)) for name in mix.shares}
+        return {name: rows * self.training.accumulation for name, rows in found.items()}
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the run's numbers, as plain values; not where it is written or how it is reported."""
+        value = self.model_dump(mode="json", exclude={"output", "data"}, exclude_defaults=True)
+        value["seed"] = self.seed
+        for key in ("report_to", "checkpoints"):
+            value["training"].pop(key, None)
+        return value
+
+    def digest(self, *others: str) -> str:
+        """Return eight hex digits of the identity and whatever else decides the numbers, such as the data's hash."""
+        text = json.dumps([self.identity(), *others], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def family(self) -> str:
+        """Return a hash of everything that laws are not over: recipes of one family share a plan."""
+        value = self.identity()
+        for key in (*FREE, "training.learning_rate"):
+            *parents, last = key.split(".")
+            inner: Any = value
+            for parent in parents:
+                inner = inner.get(parent, {})
+            inner.pop(last, None)
+        return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+    def change(self, changes: Mapping[str, Any]) -> Recipe:
+        """Return the recipe with dotted keys set anew, checked again.
+
+        Raises
+        ------
+        ConfigError
+            A key that no recipe has (the nearest is named), or a value it cannot take.
+        """
+        value = self.model_dump(mode="json", exclude_defaults=True)
+        for key, new in changes.items():
+            put(value, key, new)
+        return YamlFile(Path(", ".join(changes) or "recipe"), value, {}).parse(Recipe)
+
+
+def put(value: dict[str, Any], key: str, new: Any) -> None:
+    """Set a dotted key in nested plain values; a length of the training takes the place of the one there."""
+    inner = value
+    *parents, last = key.split(".")
+    for parent in parents:
+        below = inner.get(parent)
+        inner[parent] = {"name": below} if parent == "solver" and isinstance(below, str) else dict(below or {})
+        inner = inner[parent]
+    if parents == ["training"] and last in LENGTHS:
+        for other in LENGTHS:
+            inner.pop(other, None)
+    inner[last] = new
+
+
+def read_recipe(path: Path | str, changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe's YAML file, with ``key.inner=value`` settings put over it.
 
     Raises
     ------
@@ -212,9 +189,31 @@ def read_settings(path: Path | str, changes: Sequence[str] = ()) -> TrainSetting
     file = read_yaml(path)
     if not isinstance(file.value, dict):
         raise ConfigError(f"{path}:1: expected a mapping of settings, got {type(file.value).__name__}")
-    value = dict(file.value)
-    for change in changes:
-        # solver: mgda and --set solver.name=upgrad are the same key
-        if change.startswith("solver.") and isinstance(value.get("solver"), str):
-            value["solver"] = {"name": value["solver"]}
-    return YamlFile(file.path, override(value, changes), file.lines).parse(TrainSettings)
+    value = copy.deepcopy(file.value)
+    for key, new in parse_changes(changes).items():
+        put(value, key, new)
+    return YamlFile(file.path, value, file.lines).parse(Recipe)
+
+
+def apply_plan(recipe: Recipe, path: Path) -> Recipe:
+    """Return a recipe with what the file of a plan sets: base model, mix and budget.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, or is no plan.
+    ConfigError
+        The plan is for another recipe.
+    """
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(found, dict) or found.get("format") != PLAN_FORMAT or not isinstance(found.get("set"), dict):
+        raise DataError(f"{path}: not a plan as `mogrid plan --out` writes it")
+    if found.get("family") != recipe.family():
+        raise ConfigError(
+            f"{path}: a plan for another recipe (its objectives, training or evaluation differ in more than mix, "
+            "model, length and seed); plan from runs of this one"
+        )
+    return recipe.change(found["set"])

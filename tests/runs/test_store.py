@@ -1,103 +1,146 @@
-"""The run store, atomic files, and the report: whole or not at all, and nothing from data is markup."""
+"""The run store: whole lines only, whatever ends a writer, and any number of them at once."""
 
 from __future__ import annotations
 
+import gzip
 import json
-import os
-from pathlib import Path
+import multiprocessing as mp
 
 import pytest
-import torch
 
 from mogrid.errors import DataError
-from mogrid.files import load_state, save_state, write_bytes, write_json
-from mogrid.report import Figure, Report, Table, write_report
-from mogrid.runs import RunRecord, RunStore, run_name
+from mogrid.runs import Result, RunRecord, RunStore, run_name
 
 
-def record(name: str) -> RunRecord:
-    result = {
-        "domain": "d", "role": "test", "condition": "clean", "ndcg": {"q1": 0.5, "q2": 1.0}, "rr": {"q1": 1.0, "q2": 0.0},
-        "recall": {"q1": 1.0, "q2": 1.0}, "ce": None,
-    }  # fmt: skip
-    return RunRecord(name, "MGDA", "solver", 0, {"a": 1}, "hash", results=[result])
-
-
-def test_round_trip(tmp_path) -> None:
-    store = RunStore(tmp_path)
-    assert not store.finished("r")
-    store.write(record("r"))
-    assert store.finished("r")
-    assert store.read("r").results[0]["ndcg"] == {"q1": 0.5, "q2": 1.0}
-    assert [r.name for r in store] == ["r"]
-    slim = json.loads((tmp_path / "runs/r/run.json").read_text())
-    assert slim["results"][0]["means"] == {"ndcg": 0.75, "rr": 0.5, "recall": 1.0}
-
-
-def test_damage_is_named(tmp_path) -> None:
-    store = RunStore(tmp_path)
-    store.write(record("r"))
-    path = tmp_path / "runs/r/run.json"
-    whole = path.read_text()
-    path.write_text(whole.replace('"format": 1', '"format": 99'))
-    with pytest.raises(DataError, match=r"run\.json: format 99, this version reads 1"):
-        store.read("r")
-    path.write_text(whole[:50])
-    with pytest.raises(DataError, match=r"run\.json: not a readable run record"):
-        store.read("r")
-    path.write_text(whole)
-    (tmp_path / "runs/r/queries.json.gz").write_bytes(b"nope")
-    with pytest.raises(DataError, match=r"queries\.json\.gz: not readable"):
-        store.read("r")
-
-
-def test_names_follow_the_configuration() -> None:
-    assert run_name("a/b c", 3, {"x": 1}) == run_name("a/b c", 3, {"x": 1})
-    assert run_name("a", 3, {"x": 1}) != run_name("a", 3, {"x": 2})
-    assert "/" not in run_name("a/b", 0, {})
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_leftovers(tmp_path, monkeypatch) -> None:
-    path = tmp_path / "f.json"
-    write_json(path, {"a": 1})
-    with pytest.raises(ValueError, match="JSON"):
-        write_json(path, {"a": float("nan")})
-
-    def full(*args):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        write_bytes(path, b"new")
-    assert json.loads(path.read_text()) == {"a": 1}
-    assert [p.name for p in tmp_path.iterdir()] == ["f.json"]
-
-
-def test_state_round_trip_and_truncation(tmp_path) -> None:
-    path = tmp_path / "s.safetensors"
-    state = {"t": torch.tensor([1.5, float("inf")], dtype=torch.float64), "n": 3, "xs": [1, 2], "s": "x"}
-    save_state(path, state)
-    loaded = load_state(path)
-    assert torch.equal(loaded.pop("t"), state.pop("t"))
-    assert loaded == state
-    path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(DataError, match=r"s\.safetensors: not a readable state file"):
-        load_state(path)
-
-
-def test_report_is_self_contained_and_escapes(tmp_path) -> None:
-    from mogrid.frontier import Front
-    from mogrid.report.figures import Style, plot_front
-
-    front = Front(("a", "b"), torch.rand(4, 2).double().numpy(), ("x", "y", "x", "y"), (0, 0, 1, 1))
-    plot_front(tmp_path / "f.png", front, {"x": Style("#0072B2")}, {"a": "a (nats)", "b": "b (nats)"})
-    evil = "<script>alert(1)</script>"
-    report = Report(
-        evil, [evil], [Table(evil, ["c"], [[evil]], note=evil), Figure("f", tmp_path / "f.png")], {"k": evil}
+def record(name: str = "a", **changes: object) -> RunRecord:
+    results = (
+        Result(
+            "home", "test", "clean", {"ndcg": 0.5, "ce": 1.25}, {"ndcg": {"q1": 0.25, "q2": 0.75}, "ce": {"q2": 1.25}}
+        ),
+        Result("home", "test", "typos", {"ndcg": 0.1}, {"ndcg": {"q1": 0.0, "q2": 0.2}}, {"collapsed": True}),
     )
-    write_report(tmp_path / "r.html", report)
-    page = (tmp_path / "r.html").read_text()
-    assert "<script" not in page
-    assert "data:image/png;base64," in page
-    assert "http" not in page.replace("http-equiv", "")
-    assert Path(tmp_path / "r.html").stat().st_size < 2_000_000
+    values = {
+        "name": name, "label": "equal mix", "kind": "trained", "seed": 0, "model": "1x32", "data": "f" * 64,
+        "recipe": {"seed": 0}, "mix": {"x": 1.0}, "pairs": {"x": 12}, "objectives": {"x": {"ce": 1.25, "ndcg": 0.5}},
+        "results": results, "flops": {"total": 3.0, "by": {"x": 3.0}},
+    }  # fmt: skip
+    return RunRecord(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_what_is_written_is_read(tmp_path) -> None:
+    store = RunStore(tmp_path)
+    store.add(record())
+    again = RunStore(tmp_path).read("a")
+    assert again == record()
+    assert again.collapsed
+    assert again.result("home", "test", "typos").means == {"ndcg": 0.1}
+
+
+def test_without_single_queries_the_means_are_there(tmp_path) -> None:
+    store = RunStore(tmp_path)
+    store.add(record())
+    (slim,) = store.records(queries=False)
+    assert slim.results[0].queries == {}
+    assert slim.results[0].means == {"ndcg": 0.5, "ce": 1.25}
+
+
+def test_single_queries_are_read_by_anything(tmp_path) -> None:
+    store = RunStore(tmp_path)
+    store.add(record("a"))
+    store.add(record("b"))
+    lines = gzip.decompress(store.queries_path.read_bytes()).decode().splitlines()
+    assert [json.loads(line)["run"] for line in lines] == ["a", "b"]
+
+
+def test_a_run_is_written_once(tmp_path) -> None:
+    store = RunStore(tmp_path)
+    store.add(record())
+    store.add(record(seed=7))
+    assert len(store.path.read_text().splitlines()) == 1
+    assert store.read("a").seed == 0
+
+
+@pytest.mark.parametrize("torn", [b"{", b'{"format":2,"name":"b"', b"\x00\xff"])
+def test_a_line_cut_short_is_never_read_and_taken_away(tmp_path, torn) -> None:
+    store = RunStore(tmp_path)
+    store.add(record())
+    with store.path.open("ab") as file:
+        file.write(torn)
+    assert [r.name for r in RunStore(tmp_path).records()] == ["a"]
+    store.add(record("c"))
+    assert [r.name for r in RunStore(tmp_path).records()] == ["a", "c"]
+    assert store.path.read_bytes().count(b"\n") == 2
+
+
+def test_queries_of_a_killed_writer_are_passed_over(tmp_path) -> None:
+    store = RunStore(tmp_path)
+    store.add(record())
+    with store.queries_path.open("ab") as file:
+        file.write(b"half a member")
+    store.add(record("c"))
+    assert RunStore(tmp_path).read("c").results[0].queries["ndcg"] == {"q1": 0.25, "q2": 0.75}
+
+
+def test_runs_of_other_processes_are_seen(tmp_path) -> None:
+    mine, theirs = RunStore(tmp_path), RunStore(tmp_path)
+    assert not mine.finished("a")
+    theirs.add(record())
+    assert mine.finished("a")
+
+
+def _write(folder, start: int) -> None:
+    store = RunStore(folder)
+    for number in range(start, start + 20):
+        store.add(record(f"r{number}"))
+
+
+def test_many_processes_append_at_once(tmp_path) -> None:
+    processes = [mp.get_context("fork").Process(target=_write, args=(tmp_path, start)) for start in (0, 20, 40)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    found = {r.name: r for r in RunStore(tmp_path)}
+    assert found.keys() == {f"r{i}" for i in range(60)}
+    assert all(r.results[0].queries["ndcg"]["q2"] == 0.75 for r in found.values())
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"name": "b", "format": 1}', "format 1, this version reads 2"),
+        ('{"name": "b", "format": 2, "odd": 1}', "'odd'"),
+        ('{"name": "b", "format": 2}', "not the record of a run"),
+        ("[1]", "runs.jsonl:2: not the record"),
+        ("nonsense", "runs.jsonl:2: not the record"),
+    ],
+)
+def test_damaged_lines_are_named(tmp_path, line, message) -> None:
+    store = RunStore(tmp_path)
+    store.add(record())
+    with store.path.open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(DataError, match=message):
+        list(RunStore(tmp_path).records())
+
+
+def test_damaged_queries_are_named(tmp_path) -> None:
+    store = RunStore(tmp_path)
+    store.add(record())
+    store.queries_path.write_bytes(b"x" * 200)
+    with pytest.raises(DataError, match=r"run 'a'.*queries\.jsonl\.gz"):
+        RunStore(tmp_path).read("a")
+    assert RunStore(tmp_path).read("a", queries=False).seed == 0
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", "a\0b"])
+def test_names_that_lead_elsewhere(tmp_path, name) -> None:
+    with pytest.raises(DataError, match="plain folder name"):
+        RunStore(tmp_path).folder(name)
+
+
+@pytest.mark.parametrize("label", ["equal mix", ".6/.2/.2", "..", "MGDA, normalised", "Ω"])
+def test_a_run_name_is_a_plain_folder_name(tmp_path, label) -> None:
+    name = run_name(label, 3, "0123abcd")
+    assert name.endswith("-s3-0123abcd")
+    assert RunStore(tmp_path).folder(name).parent == tmp_path / "work"

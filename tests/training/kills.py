@@ -76,7 +76,7 @@ def kill_once(command: list[str], log: Path, rng: random.Random, operations: int
 def result(out: Path) -> dict[str, object]:
     """Return what must not depend on kills: weights, every step, the record without wall time."""
     record = json.loads((out / "run.json").read_text())
-    kept = {key: value for key, value in record.items() if key not in ("seconds", "settings")}
+    kept = {key: value for key, value in record.items() if key not in ("seconds", "recipe")}
     return {
         "weights": (out / "model" / "model.safetensors").read_bytes(),
         "steps": (out / "steps.jsonl").read_text(),

@@ -62,6 +62,7 @@ def settings(**changes: object) -> dict[str, object]:
             "ood": {"datasets": [{"path": "east"}, {"path": "west"}], "loss": {"name": "group_dro"}},
             "typos": {"datasets": [{"path": "home"}], "perturb": "typos", "loss": "consistency"},
         },
+        "spend": "weights",
         "solver": {"name": "ema", "solver": "mgda"},
         "training": {"steps": 12, "batch_size": 4, "learning_rate": 1.0e-2, "checkpoints": 4},
     }

@@ -1,0 +1,168 @@
+"""Run a study file and draw its tables: ``python -m benchmarks.study NAME [--data DIR] [--show]``.
+
+A study is a sweep (`mogrid.sweep`) with a few words on what to show of it. Its records lie in
+``benchmarks/results/NAME``, from which ``--show`` redraws everything without training. Any number of processes may work
+on one study; Ctrl-C stops at checkpoints, and the same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from pydantic import Field
+from rich.console import Console
+
+from mogrid.commands._common import quiet
+from mogrid.commands.plan import show as show_plan
+from mogrid.config import Strict, YamlFile, parse_changes, read_yaml
+from mogrid.errors import ConfigError, DataError, MogridError, nearest
+from mogrid.frontier import fit_laws, plan
+from mogrid.report.figures.exchange import plot_exchange
+from mogrid.report.table import Table, cell, mark
+from mogrid.runs import RunRecord, RunStore
+from mogrid.runs.summary import Summary, summarise
+from mogrid.sweep.grid import SweepSettings, expand
+from mogrid.sweep.measured import measured
+from mogrid.sweep.run import run_sweep
+from mogrid.training.recipe import Recipe, put
+
+__all__ = ["Study", "main", "read_study", "run_study", "scales", "table_of"]
+
+ROOT = Path(__file__).parent
+STUDIES = ROOT / "studies"
+
+
+class Show(Strict):
+    """What is drawn of a study's records."""
+
+    role: str = "test"
+    baseline: str = "base"
+    preference: dict[str, float] | None = None
+    budgets: list[float] = Field(default_factory=list)
+    where: list[str] = Field(default_factory=list)
+
+
+class Study(Strict):
+    """A sweep and what to show of it."""
+
+    title: str
+    sweep: dict[str, Any]
+    show: Show = Show()
+
+
+def read_study(name: str, changes: Sequence[str] = (), data: Path | None = None) -> tuple[Study, Any]:
+    """Return a study and its sweep; `data` takes the place of the recipe's own folder."""
+    path = STUDIES / f"{name}.yaml"
+    if not path.is_file():
+        raise ConfigError(f"no study {name!r}{nearest(name, [p.stem for p in STUDIES.glob('*.yaml')])}")
+    file = read_yaml(path)
+    value = dict(file.value)
+    for key, new in parse_changes(changes).items():
+        put(value, f"sweep.{key}", new)
+    if data is not None:
+        put(value, "sweep.recipe.data", str(data.resolve()))
+    study = YamlFile(path, value, file.lines).parse(Study)
+    settings = SweepSettings.model_validate(study.sweep)
+    recipe = YamlFile(path, study.sweep["recipe"], {}).parse(Recipe)
+    return study, expand(settings, recipe, ROOT)
+
+
+def run_study(name: str, store: Path, console: Console, *, data: Path | None, changes: Sequence[str] = ()) -> None:
+    """Train what of a study is not in its store yet."""
+    _, sweep = read_study(name, changes, data)
+    run_sweep(sweep, store, console)
+
+
+def scales(records: Iterable[RunRecord]) -> dict[tuple[str, float], list[RunRecord]]:
+    """Return trainings by base model and budget, smallest first, each with the rows that belong beside them."""
+    every = list(records)
+    trained: dict[tuple[str, float], list[RunRecord]] = {}
+    for record in sorted(every, key=lambda r: (r.parameters, r.total_flops)):
+        if record.kind == "trained":
+            key = next(
+                (k for k in trained if k[0] == record.model and record.total_flops <= 1.3 * k[1]),
+                (record.model, record.total_flops),
+            )
+            trained.setdefault(key, []).append(record)
+    found = {}
+    for (model, flops), own in trained.items():
+        names = {record.name for record in own}
+        beside = [r for r in every if r.kind == "bm25" or (r.kind == "base" and r.model == model)]
+        merged = [r for r in every if r.kind == "merged" and names & r.parents.keys()]
+        found[model, flops] = [*beside, *own, *merged]
+    return found
+
+
+def table_of(summary: Summary, title: str, entropies: bool = False) -> Table:
+    """Return a summary as a table: values with intervals, marks against the baseline."""
+    measures = [m for m in summary.measures if m.key == "ndcg" or entropies]
+    rows = []
+    for row in summary.rows:
+        cells = []
+        for measure in measures:
+            if measure.name not in row.values:
+                cells.append("-")
+                continue
+            test = row.tests.get(measure.name)
+            sign = "" if test is None else mark(test.difference, test.p_value)
+            cells.append(cell(row.values[measure.name], row.widths[measure.name], mark=sign))
+        name = f"{row.label} (collapsed)" if row.collapsed else row.label
+        rows.append((name, f"{row.flops:.2g}" if row.flops else "", str(row.seeds), *cells))
+    note = f"± half of a 95 % interval over queries and seeds; ▲ ▼ against {summary.baseline} (paired, Holm, p < .05)"
+    return Table(title, ("", "FLOPs", "seeds", *(m.name for m in measures)), rows, note)
+
+
+def show_study(name: str, store: Path, console: Console) -> None:
+    """Draw the tables, laws and figures of a study from its records alone."""
+    study, _ = read_study(name)
+    runs = RunStore(store)
+    records = list(runs.records())
+    if not records:
+        raise DataError(f"{store}: no finished run; leave --show out to make some")
+    console.print(study.title, style="bold")
+    for (model, flops), own in scales(records).items():
+        summary = summarise(own, study.show.role, baseline=study.show.baseline, draws=400)
+        console.print(table_of(summary, f"{model}, {flops:.2g} FLOPs, {study.show.role}-role data"))
+    if study.show.preference is None:
+        return
+    laws = fit_laws(measured(runs, study.show.where).measurements)
+    for metric in laws.metrics:
+        plot_exchange(store / f"exchange-{metric}.png", laws.exchange(metric), title=f"{study.title}: {metric}")
+    for budget in study.show.budgets:
+        show_plan(console, plan(laws, budget, preference=study.show.preference), laws)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run or redraw a study; return the process's exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.study", description=__doc__.split("\n")[0])
+    parser.add_argument("name", help=", ".join(sorted(p.stem for p in STUDIES.glob("*.yaml"))))
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of BEIR sets (default: the study's)")
+    parser.add_argument("--store", type=Path, metavar="DIR", help="of the records (default: benchmarks/results/NAME)")
+    parser.add_argument("--show", action="store_true", help="redraw from the records, train nothing")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting of the sweep")
+    arguments = parser.parse_args(argv)
+    store = arguments.store or ROOT / "results" / arguments.name
+    quiet()
+    try:
+        if not arguments.show:
+            run_study(arguments.name, store, Console(stderr=True), data=arguments.data, changes=arguments.set)
+        show_study(arguments.name, store, Console())
+    except MogridError as error:
+        print(f"benchmarks.study: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("benchmarks.study: interrupted; the same command continues", file=sys.stderr)
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

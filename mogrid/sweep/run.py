@@ -1,0 +1,103 @@
+"""Run a sweep: read and check it, measure what rows cost, drain its cells, return the store's records."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from mogrid.errors import ConfigError, nearest
+from mogrid.files import write_json
+from mogrid.progress import Progress, status
+from mogrid.runs import RunRecord, RunStore
+from mogrid.sweep.cells import Cell, cells_of, run_cell
+from mogrid.sweep.drain import outlook
+from mogrid.sweep.grid import Sweep
+from mogrid.sweep.on_ray import run_on_ray
+from mogrid.sweep.pool import Halt, run_in_processes
+
+__all__ = ["EXECUTORS", "base_of", "drain_cells", "run_sweep"]
+
+Executor = Literal["processes", "ray"]
+_BASE = "cache/base.json"
+EXECUTORS: tuple[Executor, ...] = ("processes", "ray")
+
+
+def run_sweep(
+    sweep: Sweep,
+    store: Path,
+    console: Console,
+    *,
+    executor: Executor = "processes",
+    ray_address: str | None = None,
+) -> list[RunRecord]:
+    """Run what is not finished yet, beside any other process that does; return the records of all cells.
+
+    Parameters
+    ----------
+    sweep : Sweep
+    store : Path
+        Folder of runs.
+    console : Console
+    executor : {"processes", "ray"}
+        Worker processes of this machine, or tasks of Ray.
+    ray_address : str, optional
+        Of a Ray cluster whose nodes share the store; by default Ray is started on this machine.
+
+    Raises
+    ------
+    MogridError
+        One line: what of the sweep or its data is wrong, or which run failed and why.
+    KeyboardInterrupt
+        Ctrl-C, after every running cell left a checkpoint.
+    """
+    store.mkdir(parents=True, exist_ok=True)
+    with status(console, "reading the sweep's data") as stage:
+        cells = cells_of(sweep, store, lambda said: stage.update(said=said))
+    write_json(store / _BASE, {"base": str(sweep.base)})
+    drain_cells(cells, store, console, workers=sweep.settings.workers, executor=executor, ray_address=ray_address)
+    runs = RunStore(store)
+    return [runs.read(cell.name, queries=False) for cell in cells]
+
+
+def drain_cells(
+    cells: Sequence[Cell],
+    store: Path,
+    console: Console,
+    *,
+    workers: int,
+    executor: Executor = "processes",
+    ray_address: str | None = None,
+) -> None:
+    """Run the cells that are not finished, with a bar."""
+    if executor not in EXECUTORS:
+        raise ConfigError(f"executor: unknown {executor!r}{nearest(executor, EXECUTORS)}")
+    if ray_address is not None and executor != "ray":
+        raise ConfigError(f"the Ray address {ray_address!r} is of no use to the executor 'processes'; choose 'ray'")
+    view = outlook(cells, store)
+    if not view.cells:
+        return
+    halt = Halt((store / "claims" / f"halt-{os.getpid()}").absolute())
+    with Progress(console, f"{len(view.cells)} of {len(cells)} runs", total=float(view.total)) as bar:
+
+        def look() -> None:
+            done, finished, said = view.done()
+            bar.update(done, said=f"{finished} done; {said}")
+
+        if executor == "ray":
+            run_on_ray(view.cells, run_cell, halt, workers=workers, address=ray_address, look=look)
+        else:
+            run_in_processes(view.cells, run_cell, halt, workers=workers, look=look)
+        look()
+
+
+def base_of(store: Path) -> Path | None:
+    """Return the folder that a store's recipes are relative to, where a sweep ran on this machine."""
+    try:
+        return Path(json.loads((store / _BASE).read_text("utf-8"))["base"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,189 @@
+"""From a model to what a recipe says of it: its objectives on select-role data, and the results of its table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from mogrid.attacks.registry import attack_for, attack_name
+from mogrid.data import Domain, Role
+from mogrid.errors import ConfigError, DataError, MogridError, RoleError
+from mogrid.evaluation.judge import JudgedSplit, judge
+from mogrid.evaluation.results import SplitResult
+from mogrid.evaluation.sample import sample_domain
+from mogrid.retrieval.tokens import remembering
+from mogrid.runs import Result
+from mogrid.training.library import Library
+from mogrid.training.recipe import Recipe
+from mogrid.training.settings import EvaluationSettings
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from mogrid.attacks.base import Attack
+
+__all__ = ["Judging", "judging_of", "objective_values"]
+
+CLEAN = "clean"
+
+
+@dataclass
+class Judging:
+    """What is judged of every run of a recipe.
+
+    Attributes
+    ----------
+    places : dict of (domain name, role) to dict of condition to attack
+        ``clean`` is always judged.
+    domains : dict of domain name to Domain
+        Sampled as the recipe says; `originals` are not.
+    home : str
+        The collection's source: what tables tell from other domains.
+    objectives : dict of objective to list of (domain name, condition)
+        All of role select; none where nothing says how an objective is judged and its sets have no select split.
+    settings : EvaluationSettings
+    """
+
+    settings: EvaluationSettings
+    domains: dict[str, Domain] = field(default_factory=dict)
+    places: dict[tuple[str, Role], dict[str, Attack]] = field(default_factory=dict)
+    objectives: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    originals: list[Domain] = field(default_factory=list)
+    home: str = ""
+
+    def add(self, domain: Domain, role: Role, conditions: Mapping[str, Attack] | None = None) -> None:
+        """Judge one more split, or one that is judged already under more conditions."""
+        settings = self.settings
+        if domain.name not in self.domains:
+            self.domains[domain.name] = sample_domain(domain, settings.max_queries, settings.max_documents)
+            self.originals.append(domain)
+        elif role not in self.domains[domain.name].splits:
+            raise DataError(f"domain {domain.name!r} is read twice, with different splits")
+        own = self.places.setdefault((domain.name, role), {})
+        for name, attack in (conditions or {}).items():
+            if vars(own.setdefault(name, attack)) != vars(attack):
+                raise ConfigError(f"{domain.name!r} is judged under two perturbations that are both called {name!r}")
+
+    def check(self) -> None:
+        """Raise `ConfigError` where an objective is not judged at all: nothing could be chosen by it."""
+        for name, places in self.objectives.items():
+            if not places:
+                raise ConfigError(
+                    f"objective {name!r}: nothing says how it is judged, and its sets have no select split: give it "
+                    "`judged: DOMAIN/SPLIT`"
+                )
+
+    def judge(
+        self, model: SentenceTransformer | Literal["bm25"], progress: Callable[[str], None] = lambda what: None
+    ) -> tuple[list[Result], float]:
+        """Return the results of a model, and the temperature that its select splits calibrate.
+
+        Negatives and perturbations are drawn with one seed for all runs, so that runs are compared on the same draws.
+        """
+        if not self.places:
+            return [], 1.0
+        splits = [JudgedSplit(self.domains[name], role, attacks) for (name, role), attacks in self.places.items()]
+        found = judge(
+            model,
+            splits,
+            negatives=self.settings.negatives,
+            redraws=self.settings.redraws,
+            preprocess=None if isinstance(model, str) else remembering(model),
+            progress=lambda what, share: progress(f"judging {what}"),
+        )
+        return [self._result(result) for result in found], found[0].temperature
+
+    def _result(self, found: SplitResult) -> Result:
+        notes: dict[str, Any] = {"tie_fraction": round(found.tie_fraction, 6), "collapsed": found.collapsed}
+        if found.dimensions is not None:
+            notes["dimensions"] = round(found.dimensions, 4)
+        if found.changed is not None:
+            notes["changed"] = round(found.changed, 4)
+        if found.ceiling < 1:
+            notes["ceiling"] = round(found.ceiling, 5)
+        if found.self_hits:
+            notes["self_hits"] = found.self_hits
+        if found.domain == self.home:
+            notes["home"] = True
+        queries = {"ndcg": found.ndcg, **({"ce": found.ce} if found.ce is not None else {})}
+        return Result(found.domain, found.role, found.condition, found.means, queries, notes)
+
+
+def judging_of(recipe: Recipe, library: Library) -> Judging:
+    """Return what a recipe's runs are judged on.
+
+    Raises
+    ------
+    RoleError
+        An objective is judged on data of role train or test.
+    ConfigError, DataError
+        A domain or split is missing; the message names it.
+    """
+    collection = library.collection
+    found = Judging(
+        recipe.evaluation or EvaluationSettings(perturb=[]),
+        home=collection.source.name if collection is not None else "",
+    )
+    for name in recipe.objectives:
+        try:
+            found.objectives[name] = _stands_for(name, recipe, library, found)
+        except MogridError as error:
+            raise type(error)(f"objective {name!r}: {error}") from error
+    if recipe.evaluation is None:
+        return found
+    if collection is None:
+        raise ConfigError("evaluation: no file says what the data sets are for; name one as `domains`, or leave it out")
+    role = Role(recipe.evaluation.role)
+    attacks = {name: attack_for(name, role) for name in recipe.evaluation.perturb}
+    found.add(collection.source, role, attacks)
+    for domain in collection.ood_with(role):
+        found.add(domain, role)
+    return found
+
+
+def _stands_for(name: str, recipe: Recipe, library: Library, judging: Judging) -> list[tuple[str, str]]:
+    objective = recipe.objectives[name]
+    judged = objective.judged
+    condition, attacks = CLEAN, {}
+    perturb = judged.perturb if judged is not None else objective.perturb
+    if perturb is not None:
+        # What is trained against is known by its name alone: its settings are those of role train.
+        condition = attack_name(perturb)
+        attacks = {condition: attack_for(perturb if judged is not None else condition, Role.SELECT)}
+    domains = [library.judged(place) for place in judged.on] if judged is not None else _usual(recipe, name, library)
+    for domain in domains:
+        if Role.SELECT not in domain.splits:
+            raise RoleError(f"{domain.name!r} has no split of role select to be judged on")
+        judging.add(domain, Role.SELECT, attacks)
+    return [(domain.name, condition) for domain in domains]
+
+
+def _usual(recipe: Recipe, name: str, library: Library) -> list[Domain]:
+    """Return where an objective is judged when it does not say: where its loss is meant to help."""
+    objective = recipe.objectives[name]
+    if objective.over == "domains" and library.collection is not None:
+        others = list(library.collection.ood_with(Role.SELECT))
+        if others:
+            return others
+    own = [domain for entry in objective.datasets if (domain := library.select_splits(entry)) is not None]
+    return list({domain.name: domain for domain in own}.values())
+
+
+def objective_values(recipe: Recipe, judging: Judging, results: Iterable[Result]) -> dict[str, dict[str, float]]:
+    """Return by objective and metric the value that stands for it; without embeddings there is no ``ce``."""
+    by_place = {result.place: result for result in results}
+    values: dict[str, dict[str, float]] = {}
+    for name, places in judging.objectives.items():
+        judged = recipe.objectives[name].judged
+        worst = judged is not None and judged.over == "worst"
+        if not places:
+            continue
+        own = [by_place[f"{domain}/{Role.SELECT}/{condition}"].means for domain, condition in places]
+        values[name] = {}
+        for metric, reduce in (("ce", np.max if worst else np.mean), ("ndcg", np.min if worst else np.mean)):
+            if all(metric in means for means in own):
+                values[name][metric] = float(reduce([means[metric] for means in own]))
+    return values

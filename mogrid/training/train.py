@@ -1,0 +1,162 @@
+"""``mogrid train``: one run into a folder of its own, whatever happens in between, with its card."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mogrid.errors import ConfigError, DataError
+from mogrid.files import held, naming_a_full_disk, write_json
+from mogrid.progress import Progress, status
+from mogrid.runs import RunRecord, RunStore
+from mogrid.training.card import write_card
+from mogrid.training.fit import Interrupted, ranks
+from mogrid.training.leaks import kept_leaks
+from mogrid.training.library import located
+from mogrid.training.recipe import Recipe
+from mogrid.training.run import Materials, materials, run, trained
+
+__all__ = ["train_from_recipe"]
+
+_RECIPE, _RUN = "recipe.json", "run.json"
+
+
+def train_from_recipe(recipe: Recipe, base: Path, console: Console) -> Path:
+    """Train, judge and describe a model; go on where an earlier call was cut short.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    base : Path
+        The folder that the paths in the recipe are relative to.
+    console : Console
+
+    Returns
+    -------
+    Path
+        The run's folder: ``model/``, which ``SentenceTransformer`` loads, with its card; ``steps.jsonl``, a line an
+        optimiser step; ``run.json``, the record; and, where the recipe has an evaluation, ``runs.jsonl``, a store of
+        this run, of the base model and of BM25.
+
+    Raises
+    ------
+    ConfigError
+        The folder holds a training with another recipe, or there is no folder named.
+    Busy
+        Another process is at it.
+    KeyboardInterrupt
+        Ctrl-C or SIGTERM, after a checkpoint.
+    """
+    if recipe.output is None:
+        raise ConfigError("output: name the folder that the run is to be written to")
+    out = located(base, recipe.output)
+    first = int(os.environ.get("RANK", "0")) == 0
+    with ExitStack() as stack:
+        if first:
+            out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(naming_a_full_disk(out))
+            stack.enter_context(held(out / ".lock"))
+            _check_recipe(out, recipe)
+        if (out / _RUN).is_file():
+            console.print(f"{out}: finished already", highlight=False)
+            return out
+        with status(console, "reading the data"):
+            given = materials(recipe, base)
+        sizes = ", ".join(f"{name} {len(rows):,} rows" for name, rows in given.datasets.items())
+        console.print(f"objectives: {sizes}", highlight=False)
+        if not first:
+            with _Stop() as stop:
+                trained(given, out, out, stop=stop)
+            return out
+        write_json(out / _RECIPE, recipe.identity())
+        if recipe.evaluation is not None and given.library.collection is not None:
+            with status(console, "looking for leaks"):
+                leaks = kept_leaks(given.library.collection, out)
+            measured = sum(total for _, total in leaks.counts.values())
+            console.print(
+                f"near-duplicates of training text among what is measured: {leaks.leaks} of {measured:,} texts"
+            )
+        record = _run(given, out, console)
+        write_json(out / _RUN, record.to_json())
+    return out
+
+
+def _run(given: Materials, out: Path, console: Console) -> RunRecord:
+    store = RunStore(out)
+    with Progress(console, "training", total=1.0) as bar, _Stop() as stop:
+        try:
+            record = run(given, out, progress=lambda share, said: bar.update(share, said=said), stop=stop)
+        except Interrupted:
+            raise KeyboardInterrupt from None
+    others: list[RunRecord] = []
+    if given.recipe.evaluation is not None:
+        with status(console, "judging the base model and BM25"):
+            others = [
+                run(given, out / kind, label=label, kind=kind) for kind, label in (("base", "base"), ("bm25", "BM25"))
+            ]  # type: ignore[arg-type]
+    for made in (record, *others):
+        store.add(made)
+    write_card(out, given.recipe, record, others)
+    console.print(f"model: {out / 'model'} ({record.steps:,} steps, {record.total_flops:.3g} FLOPs)", highlight=False)
+    return record
+
+
+def _check_recipe(out: Path, recipe: Recipe) -> None:
+    path = out / _RECIPE
+    if not path.is_file():
+        return
+    try:
+        there = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); remove {out} to begin anew") from error
+    changed = difference(there, recipe.identity())
+    if changed is not None:
+        raise ConfigError(f"{out} holds a training with another {changed}; name another output, or remove the folder")
+
+
+def difference(there: Any, given: Any, key: str = "") -> str | None:
+    """Return the first key at which two recipes differ, with both values; None where they are the same."""
+    if isinstance(there, dict) and isinstance(given, dict):
+        for name in dict.fromkeys([*there, *given]):
+            found = difference(there.get(name), given.get(name), f"{key}.{name}".lstrip("."))
+            if found is not None:
+                return found
+        return None
+    return None if there == given else f"{key} ({there!r}, now {given!r})"
+
+
+class _Stop:
+    """Ctrl-C and SIGTERM ask for a checkpoint; a second one does not wait for it.
+
+    Ranks of a distributed training would not stop at one step: there, signals are left as they are, and the next start
+    goes on from the last checkpoint.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: list[Any] = []
+
+    def __call__(self) -> bool:
+        return self.asked
+
+    def __enter__(self) -> _Stop:
+        if ranks() == 1:
+            self._before = [signal.signal(number, self._ask) for number in self.SIGNALS]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, before in zip(self.SIGNALS, self._before, strict=False):
+            signal.signal(number, before)
+
+    def _ask(self, number: int, frame: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True

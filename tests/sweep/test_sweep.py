@@ -1,0 +1,145 @@
+"""Sweeps end to end: cells are recipes, a cell and `mogrid train` are one function, and whatever happens in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mogrid.cli import main
+from mogrid.runs import RunStore
+from tests.training.tiny import settings, write_data
+
+
+def write_sweep(folder: Path, *, recipe: dict | None = None, **changes: object) -> Path:
+    if not (folder / "data").exists():
+        write_data(folder / "data")
+    value = settings(**{"solver": "fixed", "spend": "rows", **(recipe or {})})
+    value["training"] = {"pairs": 72, "batch_size": 6, "learning_rate": 1.0e-2, "checkpoints": 4}
+    value["evaluation"] = {"role": "test", "redraws": 2}
+    (folder / "run.yaml").write_text(yaml.safe_dump(value, sort_keys=False))
+    path = folder / "sweep.yaml"
+    sweep = {"recipe": "run.yaml", "vary": {"mix": ["equal", "effectiveness"]}, "workers": 1}
+    path.write_text(yaml.safe_dump(sweep | changes, sort_keys=False))
+    return path
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("sweep")
+    path = write_sweep(folder, merge=[0.5])
+    assert main(["sweep", str(path), "--store", str(folder / "runs")]) == 0
+    return folder
+
+
+def test_records_know_what_was_done(swept) -> None:
+    found = {record.label: record for record in RunStore(swept / "runs")}
+    assert found.keys() == {
+        "equal mix", "effectiveness only", "base", "BM25", "equal mix, merged 0.5 with base",
+        "effectiveness only, merged 0.5 with base",
+    }  # fmt: skip
+    equal, only = found["equal mix"], found["effectiveness only"]
+    assert equal.pairs == {"effectiveness": 24, "ood": 24, "typos": 24}
+    assert only.mix == {"effectiveness": 1.0, "ood": 0.0, "typos": 0.0}
+    assert only.pairs["ood"] == 0
+    assert only.total_flops == pytest.approx(equal.total_flops, rel=0.2)
+    assert set(equal.objectives) == {"effectiveness", "ood", "typos"}
+    assert equal.objectives["effectiveness"]["ndcg"] == equal.result("home", "select").means["ndcg"]
+    assert equal.objectives["ood"]["ce"] == equal.result("north", "select").means["ce"]
+    assert equal.objectives["typos"]["ndcg"] == equal.result("home", "select", "typos").means["ndcg"]
+    assert "ce" not in found["BM25"].objectives["effectiveness"]
+    assert found["base"].parameters == equal.parameters == 12768
+    merged = found["equal mix, merged 0.5 with base"]
+    assert merged.parents == {equal.name: 0.5, "": 0.5}
+    assert merged.objectives != equal.objectives
+
+
+def test_a_cell_is_what_mogrid_train_makes_of_its_recipe(swept, tmp_path) -> None:
+    store = RunStore(swept / "runs")
+    cell = next(record for record in store if record.label == "equal mix")
+    recipe = {**cell.recipe, "data": str(swept / "data"), "output": "out"}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(recipe))
+    assert main(["train", str(tmp_path / "run.yaml")]) == 0
+    alone = json.loads((tmp_path / "out" / "run.json").read_text())
+    again = cell.to_json()
+    for key in ("seconds", "recipe"):
+        del alone[key], again[key]
+    assert alone == again
+    kept = (store.folder(cell.name) / "steps.jsonl").read_text()
+    assert (tmp_path / "out" / "steps.jsonl").read_text() == kept
+
+
+def test_a_finished_sweep_runs_nothing_again(swept, capsys) -> None:
+    before = (swept / "runs" / "runs.jsonl").read_bytes()
+    assert main(["sweep", str(swept / "sweep.yaml"), "--store", str(swept / "runs"), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["runs"]) == 6
+    assert (swept / "runs" / "runs.jsonl").read_bytes() == before
+
+
+def test_models_are_dropped_unless_they_are_asked_for(tmp_path) -> None:
+    path = write_sweep(tmp_path, vary={"mix": ["effectiveness"]}, rows=[])
+    assert main(["sweep", str(path), "--store", str(tmp_path / "runs")]) == 0
+    (record,) = RunStore(tmp_path / "runs")
+    assert not (RunStore(tmp_path / "runs").folder(record.name) / "model").exists()
+    assert main(["sweep", str(path), "--store", str(tmp_path / "kept"), "--set", "keep=models"]) == 0
+    assert (RunStore(tmp_path / "kept").folder(record.name) / "model" / "model.safetensors").is_file()
+
+
+def test_a_dry_run_names_the_runs(swept, capsys) -> None:
+    assert main(["sweep", str(swept / "sweep.yaml"), "--store", str(swept / "runs"), "--dry-run"]) == 0
+    assert set(capsys.readouterr().out.split()) == {record.name for record in RunStore(swept / "runs")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"recipe": {"objectives": {"a": {"datasets": "hom"}}}}, "did you mean 'home'?"),
+        ({"recipe": {"objectives": {"a": {"datasets": "home", "judged": "south/test"}}}}, "whose role is test"),
+        (
+            {"recipe": {"objectives": {"a": {"datasets": "home", "judged": "home/test"}}}},
+            "a test split judges no objective",
+        ),
+        ({"recipe": {"objectives": {"a": {"datasets": "home", "judged": "nort/dev"}}}}, "did you mean 'north'?"),
+        ({"recipe": {"objectives": {"a": {"datasets": "south"}}}}, "has the role test, and is not trained on"),
+        ({"recipe": {"objectives": {"a": {"datasets": "../data/home"}}}}, "'../data/home'"),
+        ({"vary": {"training.budget": [10.0]}}, "10 need"),
+    ],
+)
+def test_bad_data_are_one_line_before_anything_runs(tmp_path, capsys, changes, said) -> None:
+    recipe = changes.get("recipe")
+    vary = changes.get("vary", {"seeds": [0]})
+    path = write_sweep(tmp_path, recipe=recipe, vary=vary)
+    assert main(["sweep", str(path), "--store", str(tmp_path / "runs")]) == 2
+    err = capsys.readouterr().err.splitlines()
+    assert said in err[-1]
+    assert not (tmp_path / "runs" / "runs.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_goes_on_to_the_same_bits_beside_another(tmp_path) -> None:
+    path = write_sweep(tmp_path, vary={"mix": ["equal", "corners"]}, rows=[])
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "mogrid", "sweep", str(path), "--store", str(tmp_path / "runs")]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment, start_new_session=True)
+    while not list((tmp_path / "runs" / "work").glob("*/training/checkpoint-*")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    both = [subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment) for _ in range(2)]
+    assert [one.wait(timeout=300) for one in both] == [0, 0]
+    assert main(["sweep", str(path), "--store", str(tmp_path / "whole")]) == 0
+
+    def kept(folder: str) -> dict[str, object]:
+        found = {r.name: r.to_json() for r in RunStore(tmp_path / folder)}
+        return {name: {k: v for k, v in value.items() if k != "seconds"} for name, value in found.items()}
+
+    assert kept("runs") == kept("whole")
+    assert len(kept("whole")) == 4
