@@ -85,21 +85,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _perturbations(given: list[str] | None, role: Role) -> dict[str, Attack]:
-    from mogrid.attacks import ATTACKS, SELECT_TYPOS, TEST_TYPOS, attack_from_config
+    from mogrid.attacks import ATTACKS, attack_from_config
     from mogrid.attacks.base import Attack
-    from mogrid.data import Role
 
-    if given is None:
-        return {"typos": TEST_TYPOS if role is Role.TEST else SELECT_TYPOS}
     found: dict[str, Attack] = {}
-    for text in given:
+    for text in given if given is not None else ["typos"]:
         name, _, settings = text.partition(":")
         if name in ATTACKS and ATTACKS[name][0] != "queries":
             raise ConfigError(f"--perturb {name}: it attacks {ATTACKS[name][0]}; see mogrid attack")
         pairs = _split(settings)
         config: dict[str, Any] = {"name": name, **parse_settings(pairs), "role": str(role)}
-        if name == "typos":
-            config.setdefault("kinds", ["keyboard"])
         attack = attack_from_config(config)
         assert isinstance(attack, Attack)
         found[text.replace("/", "-")] = attack

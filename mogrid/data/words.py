@@ -8,11 +8,11 @@ from itertools import pairwise
 
 import regex
 
-__all__ = ["same", "terms", "units"]
+__all__ = ["UNSPACED", "same", "terms", "units"]
 
 # Scripts whose writers leave no spaces between words. Korean has spaces, but its particles cling to the nouns: as in
 # Lucene's CJKAnalyzer, which Anserini takes for Chinese, Japanese and Korean, it is read like them.
-_UNSPACED = "".join(
+UNSPACED = "".join(
     rf"\p{{{script}}}"
     for script in (
         *("Han", "Hiragana", "Katakana", "Bopomofo", "Hangul", "Yi", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan"),
@@ -21,7 +21,7 @@ _UNSPACED = "".join(
 )
 # Vowel signs and accents that stand alone are no letters to `\w`, and would cut a word of Hindi to pieces.
 _RUNS = regex.compile(
-    rf"(?V1)(?P<unspaced>[[{_UNSPACED}ー]&&[\w\p{{M}}\p{{N}}]]+)|[[\w\p{{M}}\p{{N}}]--[{_UNSPACED}ー]]+"
+    rf"(?V1)(?P<unspaced>[[{UNSPACED}ー]&&[\w\p{{M}}\p{{N}}]]+)|[[\w\p{{M}}\p{{N}}]--[{UNSPACED}ー]]+"
 )
 _LETTERS = regex.compile(r"\P{M}\p{M}*|\p{M}+")
 # Latin, Greek, Cyrillic and punctuation, without signs that stand alone: `\w+` reads it alike, ten times as fast.

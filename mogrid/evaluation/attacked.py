@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -16,6 +15,7 @@ from mogrid.attacks.base import Attack
 from mogrid.attacks.flips import Target
 from mogrid.attacks.ranks import ndcg_at, relevant_ranks
 from mogrid.data.domain import Domain, Role
+from mogrid.data.words import units
 from mogrid.errors import DataError, EvaluationError
 from mogrid.retrieval.encode import check_finite, encode
 from mogrid.retrieval.splits import EncodedSplit, check_role, encode_split, stream
@@ -219,9 +219,9 @@ def attack_success(
 def perturbed_share(original: str, attacked: str) -> float:
     """Return the share of words that were replaced, inserted or deleted, relative to the original's number of words.
 
-    Words are runs of letters, digits and underscores; case and spacing do not count.
+    Case and spacing do not count; where words have no ends, letters are counted.
     """
-    before, after = (re.findall(r"\w+", text.lower()) for text in (original, attacked))
+    before, after = units(original), units(attacked)
     matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
     changed = max(len(before), len(after)) - sum(block.size for block in matcher.get_matching_blocks())
     if len(before) == len(after):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mogrid.data.domain import Domain, Role
+from mogrid.data.words import units
 from mogrid.errors import DataError, EvaluationError, RoleError
 from mogrid.retrieval.encode import Preprocess, encode, reading
 from mogrid.retrieval.types import Qrels
@@ -32,8 +32,6 @@ __all__ = [
     "relevant_pairs",
     "stream",
 ]
-
-_NO_WORD = re.compile(r"\W+")
 
 
 @dataclass(frozen=True)
@@ -151,7 +149,7 @@ def equal_texts(corpus: Mapping[str, str]) -> dict[str, str]:
 
 
 def _words(text: str) -> str:
-    return f" {_NO_WORD.sub(' ', text.casefold()).strip()} "
+    return f" {' '.join(units(text))} "
 
 
 def check_role(attack: Attack, domain: Domain, role: Role) -> None:

@@ -210,9 +210,7 @@ def test_roles(model, domain) -> None:
 
 
 def test_registry() -> None:
-    made = {
-        name: attack_from_config({"name": name, **({"kinds": ["swap"]} if name == "typos" else {})}) for name in ATTACKS
-    }
+    made = {name: attack_from_config(name) for name in ATTACKS}
     assert isinstance(made["typos"], Typos)
     assert all(attack.name.startswith(name) for name, attack in made.items())
     assert attack_from_config({"name": "hotflip", "flips": 3, "role": "select"}).role is Role.SELECT
@@ -220,7 +218,7 @@ def test_registry() -> None:
         ("hotflop", "did you mean 'hotflip'"),
         ({"name": "hotflip", "flip": 3}, "did you mean 'flips'"),
         ({"name": "hotflip", "role": "tset"}, "did you mean 'test'"),
-        ("typos", "'kinds' is missing"),
+        ({"name": "typos", "kinds": ["swop"]}, "did you mean 'swap'"),
         ({"name": "hotflip", "flips": "many"}, "flips must be a whole number, got 'many'"),
         ({"name": "query_stuffing", "where": "middle"}, "where 'middle' is unknown; known: anywhere, end, start"),
         ({"name": "corpus_poisoning", "words": 0}, "at least 1"),
