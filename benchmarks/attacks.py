@@ -147,8 +147,8 @@ def _plain_loop(model: SentenceTransformer, attack: Any, texts: Sequence[str], a
 def _attacks(
     model: SentenceTransformer, other: SentenceTransformer, source: Domain, targets: int
 ) -> list[dict[str, Any]]:
-    from mogrid.attacks import CorpusPoisoning, HotFlip, QueryStuffing, poisoning_success
-    from mogrid.evaluation import attack_success
+    from mogrid.attacks import CorpusPoisoning, HotFlip, QueryStuffing
+    from mogrid.evaluation import attack_success, poisoning_success
     from mogrid.retrieval import encode_split
 
     encoded = encode_split(model, source, Role.TEST)

@@ -121,6 +121,8 @@ class FlopLedger:
         FLOPs by kind. `total` is their sum.
     by_objective : dict of str to float
         FLOPs of all kinds by the objective that they were charged to (`charge_to`).
+    calls : int
+        Texts that the model read for crafting.
 
     Examples
     --------
@@ -135,6 +137,7 @@ class FlopLedger:
         self.backward = 0.0
         self.crafting = 0.0
         self.by_objective: dict[str, float] = {}
+        self.calls = 0
         self._handles: list[RemovableHandle] = []
 
     @property
@@ -208,6 +211,7 @@ class _ForwardHook:
         cost = 2.0 * self.weights * rows * length + self.attention * length**2 * rows
         ledger, objective = self.ledger, _Now.objective
         ledger.charge("crafting" if _Now.crafting else "forward", cost, objective)
+        ledger.calls += int(rows) if _Now.crafting else 0
         hidden = _first(output, getattr(module, "module_output_name", None))
         if hidden is not None and hidden.requires_grad:
 

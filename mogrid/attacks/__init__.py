@@ -1,11 +1,10 @@
 """Attacks: text in, text out."""
 
-from mogrid.attacks.base import Attack
-from mogrid.attacks.flips import Target
-from mogrid.attacks.hotflip import HotFlip
+from mogrid.attacks.base import Attack, Cost, Target, changed_share
+from mogrid.attacks.hotflip import HotFlip, QueryHotFlip
 from mogrid.attacks.misspellings import Misspellings
 from mogrid.attacks.neighbours import EmbeddingNeighbourFlips
-from mogrid.attacks.poisoning import CorpusPoisoning, PoisoningResult, poisoning_success
+from mogrid.attacks.poisoning import CorpusPoisoning
 from mogrid.attacks.registry import ATTACKS, attack_from_config, register_attack
 from mogrid.attacks.stuffing import QueryStuffing
 from mogrid.attacks.training import perturbed_pairs
@@ -18,15 +17,16 @@ __all__ = [
     "TRAIN_TYPOS",
     "Attack",
     "CorpusPoisoning",
+    "Cost",
     "EmbeddingNeighbourFlips",
     "HotFlip",
     "Misspellings",
-    "PoisoningResult",
+    "QueryHotFlip",
     "QueryStuffing",
     "Target",
     "Typos",
     "attack_from_config",
+    "changed_share",
     "perturbed_pairs",
-    "poisoning_success",
     "register_attack",
 ]

@@ -2,19 +2,62 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import nn
 
 from mogrid.data.domain import Role
 from mogrid.errors import EvaluationError
+from mogrid.flops import FlopLedger, crafting
 
-__all__ = ["NEARLY_NONE", "Attack", "changed_share", "refuse_unchanged"]
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+__all__ = ["NEARLY_NONE", "Attack", "Cost", "Target", "changed_share", "counted", "craft"]
 
 NEARLY_NONE = 0.01
 """Share of changed texts below which a perturbation says nothing of robustness."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The victim of a targeted attack.
+
+    Attributes
+    ----------
+    model : SentenceTransformer
+    texts : sequence of str
+        For each text that is perturbed, the one that it is meant for: the query that a document is to rank high for,
+        or the document that a query is to lose.
+    """
+
+    model: SentenceTransformer
+    texts: Sequence[str]
+
+
+@dataclass
+class Cost:
+    """What crafting took.
+
+    Attributes
+    ----------
+    calls : int
+        Texts that the attacked model read, each once for every time; 0 of attacks that never ask it.
+    flops : float
+        Its forwards and backwards. Like the calls, they are counted on transformers only.
+    seconds : float
+        Wall clock.
+    """
+
+    calls: int = 0
+    flops: float = 0.0
+    seconds: float = 0.0
 
 
 class Attack(ABC):
@@ -41,7 +84,7 @@ class Attack(ABC):
         ----------
         texts : sequence of str
         victim : Any
-            What a white-box attack looks into; None for others.
+            What the attack is aimed at: a `Target`, for attacks on documents and white-box ones; None where nobody is.
         rng : numpy.random.Generator
             The only source of randomness.
         """
@@ -53,11 +96,38 @@ def changed_share(before: Iterable[str], after: Iterable[str]) -> float:
     return sum(changed) / len(changed) if changed else 0.0
 
 
-def refuse_unchanged(attack: Attack, before: Collection[str], after: Collection[str], where: str) -> None:
-    """Raise `EvaluationError` where an attack changed nearly none of the texts: no robustness shows in what is left."""
-    share = changed_share(before, after)
+@contextlib.contextmanager
+def counted(model: Any) -> Iterator[Cost]:
+    """Count what is asked of a model in this context."""
+    cost, started = Cost(), time.perf_counter()
+    if isinstance(model, nn.Module):
+        with crafting(), FlopLedger(model) as ledger:
+            yield cost
+        cost.calls, cost.flops = ledger.calls, ledger.crafting
+    else:
+        yield cost
+    cost.seconds = time.perf_counter() - started
+
+
+def craft(
+    attack: Attack, texts: Collection[str], victim: Any, rng: np.random.Generator, where: str
+) -> tuple[list[str], Cost]:
+    """Return the perturbed texts, and what they cost.
+
+    Raises
+    ------
+    EvaluationError
+        There are more or fewer than were given, or nearly all are as they were: no robustness shows in those. `where`
+        says in which set.
+    """
+    with counted(victim.model if isinstance(victim, Target) else victim) as cost:
+        made = attack.perturb(list(texts), victim, rng)
+    if len(made) != len(texts):
+        raise EvaluationError(f"{where}: attack {attack.name!r} made {len(made)} texts of {len(texts)}")
+    share = changed_share(texts, made)
     if share < NEARLY_NONE:
         raise EvaluationError(
-            f"{where}: {attack.name!r} changes {round(share * len(before))} of {len(before)} texts, and so says "
-            "nothing of robustness; it may not know their language: choose another perturbation"
+            f"{where}: {attack.name!r} changes {round(share * len(made))} of {len(made)} texts, and so says nothing of "
+            "robustness here: choose another one"
         )
+    return made, cost

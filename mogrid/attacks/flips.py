@@ -1,4 +1,4 @@
-"""Words of a document become others, one by one, so that a query ranks it higher: what all such attacks share."""
+"""Words of a text become others, one by one, so that a score rises or falls: what all such attacks share."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mogrid.attacks.base import Attack
+from mogrid.attacks.base import Attack, Target
 from mogrid.data.domain import Role
 from mogrid.errors import ConfigError, EvaluationError
 from mogrid.flops import crafting
-from mogrid.retrieval.encode import comparable, encode, input_module, prompt_of
+from mogrid.retrieval.encode import Kind, comparable, encode, input_module, prompt_of
 from mogrid.retrieval.search import search
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-__all__ = ["Flips", "Target", "Words", "climb"]
+__all__ = ["Flips", "Words", "climb"]
 
 _TRIES = 8
 """First-order guesses a flip that a forward pass then checks."""
@@ -31,25 +31,22 @@ _TRIES = 8
 _TEXTS_AT_ONCE = 64
 
 
-@dataclass(frozen=True)
-class Target:
-    """The victim of a targeted attack: the model, and for each text the query that it is to rank high for."""
-
-    model: SentenceTransformer
-    queries: Sequence[str]
-
-
 class Flips(Attack):
-    """Replace up to `flips` words of each document so that its query ranks it higher.
+    """Replace up to `flips` words of each document so that its query ranks it higher, or of each query to lose one.
 
     Greedy and guided by gradients (Ebrahimi et al., HotFlip, arXiv 1712.06751): each flip ranks all allowed
     substitutions by the first-order change of the score, ∇s·(e' − e), checks the best eight by a forward pass over the
-    substituted *text*, and keeps the best if the score rose. All documents advance together, so a flip costs one
-    batched forward and backward and eight forwards a document.
+    substituted *text*, and keeps the best if the score rose (of queries: fell). All texts advance together, so a flip
+    costs one batched forward and backward and eight forwards a text.
 
     What may change: words that are one token, letters only, within what the model reads; each once. Into what: words
-    that are one token again when read as text, of those that `candidates` allows. The rest of the document, case and
+    that are one token again when read as text, of those that `candidates` allows. The rest of the text, case and
     spacing included, stays as it was.
+
+    Attributes
+    ----------
+    over : "document" or "query"
+        What is changed.
 
     Parameters
     ----------
@@ -59,6 +56,7 @@ class Flips(Attack):
     """
 
     white_box = True
+    over: Kind = "document"
 
     def __init__(self, flips: int = 5, role: Role = Role.TEST) -> None:
         if flips < 1:
@@ -71,29 +69,29 @@ class Flips(Attack):
         """Return the ids that each of m tokens may become, shape (m, c)."""
 
     def perturb(self, texts: Sequence[str], victim: Any, rng: np.random.Generator) -> list[str]:
-        """Return the documents as attacked.
+        """Return the texts as attacked.
 
         Parameters
         ----------
         texts : sequence of str
-            Documents.
         victim : Target
-            The model, and one query a document.
+            The model, and one query a document, or one document a query.
         rng : numpy.random.Generator
             Not drawn from: the attack is deterministic.
 
         Raises
         ------
         ConfigError
-            The victim is not a `Target`, or its document tower is no transformer with a fast tokenizer.
+            The victim is not a `Target`, or its tower is no transformer with a fast tokenizer.
         """
-        if not isinstance(victim, Target) or len(victim.queries) != len(texts):
-            raise ConfigError(f"attack {self.name!r} needs a Target: the victim, and one query for each document")
+        other: Kind = "query" if self.over == "document" else "document"
+        if not isinstance(victim, Target) or len(victim.texts) != len(texts):
+            raise ConfigError(f"attack {self.name!r} needs a Target: the victim, and one {other} for each {self.over}")
         if not texts:
             return []
         with crafting():
-            queries = encode(victim.model, victim.queries, "query")
-            return climb(Words(victim.model), texts, queries, self.flips, self.candidates)
+            directions = encode(victim.model, victim.texts, other) * (1 if self.over == "document" else -1)
+            return climb(Words(victim.model, self.over), texts, directions, self.flips, self.candidates)
 
 
 def climb(
@@ -110,10 +108,10 @@ def climb(
     Parameters
     ----------
     words : Words
-        Of the model.
+        Of the model, and of the kind of text.
     texts : sequence of n str
     directions : ndarray, shape (n, d)
-        Embeddings of queries, or centres of several.
+        Embeddings to come near to, or centres of several; negated ones to get away from.
     flips : int
     candidates : callable of (words, tokens)
         See `Flips.candidates`.
@@ -121,7 +119,7 @@ def climb(
         Whether a word may be changed more than once.
     """
     model = words.model
-    scores = np.einsum("nd,nd->n", directions, encode(model, texts, "document"))
+    scores = np.einsum("nd,nd->n", directions, encode(model, texts, words.kind))
     attacked = list(texts)
     flipped: list[set[int]] = [set() for _ in texts]
     training = model.training
@@ -129,7 +127,7 @@ def climb(
     try:
         for _ in range(flips):
             guesses = _guess(words, attacked, directions, flipped, candidates)
-            _keep_best(model, attacked, directions, scores, flipped, guesses)
+            _keep_best(words, attacked, directions, scores, flipped, guesses)
             if again:
                 for places in flipped:
                     places.clear()
@@ -150,6 +148,12 @@ class _Guess:
 class Words:
     """The victim's words that are one token and stay it when read as text.
 
+    Parameters
+    ----------
+    model : SentenceTransformer
+    kind : "document" or "query"
+        Of the texts that are to be changed: whose tower and prompt it is.
+
     Attributes
     ----------
     table : Tensor, shape (V, d)
@@ -158,13 +162,14 @@ class Words:
     text_of : dict of id to word
     """
 
-    def __init__(self, model: SentenceTransformer) -> None:
+    def __init__(self, model: SentenceTransformer, kind: Kind = "document") -> None:
         self.model = model
-        reader = input_module(model, "document")
+        self.kind: Kind = kind
+        reader = input_module(model, kind)
         self.tokenizer = getattr(reader, "tokenizer", None)
         encoder = getattr(reader, "auto_model", None)
         if encoder is None or not getattr(self.tokenizer, "is_fast", False):
-            raise ConfigError("this white-box attack needs a transformer with a fast tokenizer as document encoder")
+            raise ConfigError(f"this white-box attack needs a transformer with a fast tokenizer as {kind} encoder")
         self.embedding = encoder.get_input_embeddings()
         self.table: Tensor = self.embedding.weight.detach().float()
         self.text_of = self._surviving()
@@ -207,18 +212,17 @@ def _guess(
     candidates: Callable[[Words, Sequence[int]], NDArray[np.int64]],
 ) -> list[_Guess]:
     """Return, for every text, the substitutions of largest first-order gain."""
-    model = words.model
+    prompt = prompt_of(words.model, words.kind)
     guesses: list[_Guess] = []
     for start in range(0, len(texts), _TEXTS_AT_ONCE):
         some = texts[start : start + _TEXTS_AT_ONCE]
-        ids, gradients = _gradients(model, words, some, queries[start : start + _TEXTS_AT_ONCE])
-        prompt = prompt_of(model, "document")
+        ids, gradients = _gradients(words, some, queries[start : start + _TEXTS_AT_ONCE])
         read: Any = words.tokenizer
         # The same reading once more, for where each token stands in the text.
         width = ids.shape[1]
         places = read([prompt + t for t in some], truncation=True, max_length=width, padding="max_length").encodings
         if not np.array_equal(ids, [place.ids for place in places]):
-            raise EvaluationError("the victim reads its documents otherwise than its tokenizer: cannot be attacked")
+            raise EvaluationError(f"the victim reads a {words.kind} otherwise than its tokenizer: cannot be attacked")
         for row, text in enumerate(some, start=start):
             place = places[row - start]
             positions = _flippable(place, words, len(prompt), flipped[row])
@@ -248,11 +252,10 @@ def _gains(words: Words, gradients: Tensor, tokens: Sequence[int], near: NDArray
     return gains.flatten()
 
 
-def _gradients(
-    model: SentenceTransformer, words: Words, texts: Sequence[str], queries: NDArray[np.float32]
-) -> tuple[NDArray[np.int64], Tensor]:
+def _gradients(words: Words, texts: Sequence[str], queries: NDArray[np.float32]) -> tuple[NDArray[np.int64], Tensor]:
     """Return token ids (B, T) as the model reads them, and the scores' gradients (B, T, d) at their word embeddings."""
-    features = model.preprocess(list(texts), prompt=prompt_of(model, "document") or None, task="document")
+    model = words.model
+    features = model.preprocess(list(texts), prompt=prompt_of(model, words.kind) or None, task=words.kind)
     features = {k: v.to(model.device) if isinstance(v, Tensor) else v for k, v in features.items()}
     ids = features["input_ids"].cpu().numpy()
     caught: list[Tensor] = []
@@ -265,7 +268,7 @@ def _gradients(
     handle = words.embedding.register_forward_hook(catch)
     try:
         with torch.enable_grad():
-            vectors = comparable(model, model(features, task="document")["sentence_embedding"])
+            vectors = comparable(model, model(features, task=words.kind)["sentence_embedding"])
             score = (vectors * torch.as_tensor(queries, device=vectors.device)).sum()
             (gradient,) = torch.autograd.grad(score, caught)
     finally:
@@ -290,18 +293,18 @@ def _flippable(place: Any, words: Words, prompt_length: int, flipped: set[int]) 
 
 
 def _keep_best(
-    model: SentenceTransformer,
+    words: Words,
     texts: list[str],
     queries: NDArray[np.float32],
     scores: NDArray[np.float32],
     flipped: Sequence[set[int]],
     guesses: Sequence[_Guess],
 ) -> None:
-    """Encode the guesses as text and put, for each document, the best into `texts` if it raises the score."""
+    """Encode the guesses as text and put, for each text, the best into `texts` if it raises the score."""
     if not guesses:
         return
     rows = np.array([guess.row for guess in guesses])
-    reached = np.einsum("nd,nd->n", queries[rows], encode(model, [guess.text for guess in guesses], "document"))
+    reached = np.einsum("nd,nd->n", queries[rows], encode(words.model, [guess.text for guess in guesses], words.kind))
     best = {guesses[index].row: index for index in np.argsort(reached, kind="stable")}
     for row, index in best.items():
         if reached[index] > scores[row]:

@@ -1,4 +1,4 @@
-"""HotFlip: a few words of a document become any others."""
+"""HotFlip: a few words of a document, or of a query, become any others."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mogrid.attacks.flips import Flips, Words
+from mogrid.data.domain import Role
 
-__all__ = ["HotFlip"]
+__all__ = ["HotFlip", "QueryHotFlip"]
 
 
 class HotFlip(Flips):
@@ -33,3 +34,23 @@ class HotFlip(Flips):
 
     def candidates(self, words: Words, tokens: Sequence[int]) -> NDArray[np.int64]:
         return np.tile(words.ids, (len(tokens), 1))
+
+
+class QueryHotFlip(HotFlip):
+    """Flips of a query's words, so that it loses the document that is most relevant to it.
+
+    The worst that a change of so few words can do to a user who knows nothing of it: an upper bound for typing errors
+    and rephrasings, where nobody chooses the words. It needs the judgements, and no attacker has those.
+
+    Parameters
+    ----------
+    flips : int
+        Words changed at most; fewer where nothing lowers the score.
+    role : Role
+    """
+
+    name = "query_hotflip"
+    over = "query"
+
+    def __init__(self, flips: int = 1, role: Role = Role.TEST) -> None:
+        super().__init__(flips, role)

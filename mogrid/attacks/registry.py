@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from mogrid.attacks.base import Attack
-from mogrid.attacks.hotflip import HotFlip
+from mogrid.attacks.hotflip import HotFlip, QueryHotFlip
 from mogrid.attacks.misspellings import Misspellings
 from mogrid.attacks.neighbours import EmbeddingNeighbourFlips
 from mogrid.attacks.poisoning import CorpusPoisoning
 from mogrid.attacks.stuffing import QueryStuffing
-from mogrid.attacks.typos import SELECT_TYPOS, TEST_TYPOS, TRAIN_TYPOS, Typos
+from mogrid.attacks.typos import Typos
 from mogrid.construct import construct, named
 from mogrid.data.domain import Role
 from mogrid.errors import ConfigError
@@ -21,6 +21,7 @@ __all__ = ["ATTACKS", "attack_for", "attack_from_config", "attack_name", "regist
 ATTACKS: dict[str, tuple[str, type[Attack] | type[CorpusPoisoning], str]] = {
     "typos": ("queries", Typos, "swapped, dropped, doubled and neighbouring keys"),
     "misspellings": ("queries", Misspellings, "what people really misspell, from codespell's list"),
+    "query_hotflip": ("queries", QueryHotFlip, "words to any others, so that the relevant document is lost"),
     "query_stuffing": ("documents", QueryStuffing, "the query's words put into the document"),
     "embedding_neighbour_flips": (
         "documents",
@@ -66,11 +67,8 @@ def attack_from_config(config: str | Mapping[str, Any]) -> Attack | CorpusPoison
     return construct(_makers(), config, what="attack")
 
 
-_TYPOS = {Role.TRAIN: TRAIN_TYPOS, Role.SELECT: SELECT_TYPOS, Role.TEST: TEST_TYPOS}
-
-
 def attack_for(config: str | Mapping[str, Any], role: Role) -> Attack:
-    """Return an attack in a role; ``typos`` alone are those of the role, which share no kind of error with another's.
+    """Return an attack in a role; ``typos`` are of the role's own kinds where none are named.
 
     Raises
     ------
@@ -78,8 +76,6 @@ def attack_for(config: str | Mapping[str, Any], role: Role) -> Attack:
         As `attack_from_config`; or the configuration names another role.
     """
     name, settings = named(_makers(), config, what="attack")
-    if name == "typos" and not settings:
-        return _TYPOS[role]
     if str(settings.get("role", role)) != role:
         raise ConfigError(f"attack {name!r} has the role {settings['role']}, and one of role {role} is needed")
     attack: Any = attack_from_config({"name": name, **settings, "role": str(role)})

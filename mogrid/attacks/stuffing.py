@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mogrid.attacks.base import Attack
-from mogrid.attacks.flips import Target
+from mogrid.attacks.base import Attack, Target
 from mogrid.data.domain import Role
 from mogrid.errors import ConfigError
 
@@ -58,9 +57,9 @@ class QueryStuffing(Attack):
 
     def perturb(self, texts: Sequence[str], victim: Any, rng: np.random.Generator) -> list[str]:
         """Return the documents with their queries in them; the victim's model is not looked at."""
-        if not isinstance(victim, Target) or len(victim.queries) != len(texts):
+        if not isinstance(victim, Target) or len(victim.texts) != len(texts):
             raise ConfigError(f"attack {self.name!r} needs a Target: one query for each document")
-        return [self._stuff(text, query, rng) for text, query in zip(texts, victim.queries, strict=True)]
+        return [self._stuff(text, query, rng) for text, query in zip(texts, victim.texts, strict=True)]
 
     def _stuff(self, text: str, query: str, rng: np.random.Generator) -> str:
         terms = (query.split() * self.times)[: self.words]

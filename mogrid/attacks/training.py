@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mogrid.attacks.base import Attack
+from mogrid.attacks.base import Attack, craft
 from mogrid.data.domain import Role
 from mogrid.errors import ConfigError, RoleError
 
@@ -38,6 +38,8 @@ def perturbed_pairs(pairs: Dataset, attack: Attack, *, seed: int, variants: int 
     ------
     RoleError
         The attack's role is not ``train``.
+    EvaluationError
+        It changes nearly no text.
     """
     if attack.role is not Role.TRAIN:
         raise RoleError(f"attack {attack.name!r} has role {attack.role} and must not be trained on")
@@ -46,7 +48,7 @@ def perturbed_pairs(pairs: Dataset, attack: Attack, *, seed: int, variants: int 
     from datasets import Dataset
 
     queries, rng = list(pairs["query"]), np.random.default_rng(seed)
-    perturbed = [text for _ in range(variants) for text in attack.perturb(queries, None, rng)]
+    perturbed = [text for _ in range(variants) for text in craft(attack, queries, None, rng, "training pairs")[0]]
     return Dataset.from_dict(
         {
             "query": queries * variants,

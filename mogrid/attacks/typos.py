@@ -170,4 +170,6 @@ class Typos(Attack):
         return KINDS[kind](letters, at, rng)
 
 
-TRAIN_TYPOS, SELECT_TYPOS, TEST_TYPOS = (Typos(role=role) for role in Role)
+TRAIN_TYPOS = Typos(role=Role.TRAIN)
+SELECT_TYPOS = Typos(role=Role.SELECT)
+TEST_TYPOS = Typos(role=Role.TEST)

@@ -18,8 +18,7 @@ from mogrid.commands._common import add_data, add_model, load_collection, load_m
 from mogrid.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from mogrid.attacks import PoisoningResult
-    from mogrid.evaluation import AttackResult
+    from mogrid.evaluation import AttackResult, PoisoningResult
 
 __all__ = ["add_arguments", "run"]
 
@@ -51,9 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
     quiet()
     from rich.console import Console
 
-    from mogrid.attacks import ATTACKS, CorpusPoisoning, attack_from_config, poisoning_success
+    from mogrid.attacks import ATTACKS, CorpusPoisoning, attack_from_config
     from mogrid.data import Role
-    from mogrid.evaluation import attack_success
+    from mogrid.evaluation import attack_success, poisoning_success
     from mogrid.files import write_json
 
     role = Role(arguments.role)
@@ -98,7 +97,7 @@ def _show(model: str, result: AttackResult | PoisoningResult) -> None:
         low, high = bootstrap_interval([float(o.after <= 10) for o in result.outcomes])
         print(f"conditional SR@10  {result.success_rate:.3f} [{low:.3f}, {high:.3f}] of {result.targets} targets")
         print(f"from ranks         {result.band[0]} to {result.band[1]}; median boost {result.median_boost:g} ranks")
-        print(f"words changed      {result.perturbed:.1%}")
+        print(f"words changed      {result.perturbed:.1%} on average, in {result.changed:.0%} of the targets")
         if result.robust_ndcg is not None:
             print("nDCG@10            {:.3f} clean, {:.3f} attacked".format(*result.robust_ndcg))
     else:
@@ -107,4 +106,4 @@ def _show(model: str, result: AttackResult | PoisoningResult) -> None:
             low, high = bootstrap_interval([float(rank <= top) for rank in values])
             print(f"queries with a passage in the top {top}  {result.success_rate(top):.3f} [{low:.3f}, {high:.3f}]")
         print(f"nDCG@10  {fmean(result.clean.values()):.3f} clean, {result.robust_ndcg:.3f} poisoned")
-    print(f"crafted in {result.seconds:.1f} s")
+    print(f"crafted in {result.seconds:.1f} s, {result.calls:,} calls of the model, {result.flops:.3g} FLOPs")

@@ -15,6 +15,7 @@ from mogrid.evaluation.judge import (
     judging,
 )
 from mogrid.evaluation.measures import Measures, rank_measures
+from mogrid.evaluation.poisoned import PoisoningResult, poisoning_success
 from mogrid.evaluation.results import CLEAN, SplitResult
 from mogrid.evaluation.retriever import Evaluation, evaluate_retriever
 from mogrid.evaluation.sample import sample_domain
@@ -28,6 +29,7 @@ __all__ = [
     "JudgedSplit",
     "Measures",
     "PairedTest",
+    "PoisoningResult",
     "SplitResult",
     "attack_success",
     "bootstrap_interval",
@@ -44,6 +46,7 @@ __all__ = [
     "judge",
     "judging",
     "paired_test",
+    "poisoning_success",
     "rank_measures",
     "read_qrels",
     "read_run",

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import difflib
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mogrid.attacks.base import Attack
-from mogrid.attacks.flips import Target
-from mogrid.attacks.ranks import ndcg_at, relevant_ranks
+from mogrid.attacks.base import Attack, Target, craft
 from mogrid.data.domain import Domain, Role
 from mogrid.data.words import units
-from mogrid.errors import DataError, EvaluationError
+from mogrid.errors import EvaluationError
+from mogrid.evaluation.ranks import ndcg_at, relevant_ranks
+from mogrid.evaluation.results import read_fields
 from mogrid.retrieval.encode import check_finite, encode
 from mogrid.retrieval.splits import EncodedSplit, check_role, encode_split, stream
 
@@ -71,6 +70,8 @@ class AttackResult:
         One a target.
     seconds : float
         Wall clock of crafting, judging not included.
+    calls, flops : int and float
+        What crafting asked of the attacked model: see `mogrid.attacks.Cost`.
     """
 
     domain: str
@@ -82,6 +83,8 @@ class AttackResult:
     seed: int
     outcomes: list[Outcome]
     seconds: float
+    calls: int = 0
+    flops: float = 0.0
 
     @property
     def targets(self) -> int:
@@ -110,6 +113,11 @@ class AttackResult:
         """Mean share of the targets' words that were changed."""
         return fmean(outcome.perturbed for outcome in self.outcomes)
 
+    @property
+    def changed(self) -> float:
+        """Share of the targets that were changed at all."""
+        return fmean(outcome.perturbed > 0 for outcome in self.outcomes)
+
     def to_json(self) -> dict[str, Any]:
         """Return the record as a dictionary that ``json.dumps`` takes."""
         return {**asdict(self), "band": list(self.band)}
@@ -117,10 +125,7 @@ class AttackResult:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> AttackResult:
         """Read what `to_json` gave. Raises `DataError` where fields are missing or unknown."""
-        expected = {field.name for field in fields(cls)}
-        if expected != set(record):
-            odd = ", ".join(sorted(expected ^ set(record)))
-            raise DataError(f"not the record of an attack: fields missing or unknown: {odd}")
+        read_fields(cls, record, "an attack")
         low, high = record["band"]
         return cls(**{**record, "band": (low, high), "outcomes": [Outcome(**o) for o in record["outcomes"]]})
 
@@ -171,7 +176,7 @@ def attack_success(
     RoleError
         The domain has no such split, or a test attack meets another split than the test split, or the reverse.
     EvaluationError
-        The band is not beyond the top 10, or holds no document that could be a target.
+        The band is not beyond the top 10, or holds no document that could be a target; or nearly no text is changed.
     """
     check_role(attack, domain, role)
     if not _TOP < band[0] <= band[1] or targets < 1:
@@ -185,11 +190,8 @@ def attack_success(
     texts = [domain.corpus[encoded.document_ids[c.document]] for c in chosen]
     asked = [queries[encoded.query_ids[c.query]] for c in chosen]
 
-    started = time.perf_counter()
-    attacked = attack.perturb(texts, Target(crafted_on or model, asked), stream(seed, domain.name, attack.name))
-    seconds = time.perf_counter() - started
-    if len(attacked) != len(texts):
-        raise EvaluationError(f"attack {attack.name!r} made {len(attacked)} texts of {len(texts)}")
+    rng = stream(seed, domain.name, attack.name)
+    attacked, cost = craft(attack, texts, Target(crafted_on or model, asked), rng, f"{domain.name}, {role}")
     found = _after(encoded, chosen, encode(model, attacked, "document"))
     knowledge = "white-box" if attack.white_box and crafted_on is None else "black-box"
     return AttackResult(
@@ -212,7 +214,7 @@ def attack_success(
             )
             for c, (rank, clean, robust), text, changed in zip(chosen, found, texts, attacked, strict=True)
         ],
-        seconds=seconds,
+        **asdict(cost),
     )
 
 

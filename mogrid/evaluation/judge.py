@@ -10,7 +10,7 @@ from itertools import islice
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
-from mogrid.attacks.base import Attack, changed_share, refuse_unchanged
+from mogrid.attacks.base import Attack, Cost, Target, changed_share, craft
 from mogrid.data.domain import Domain, Role
 from mogrid.errors import EvaluationError, MogridError, RoleError
 from mogrid.evaluation.entropy import best_temperature, contrastive_entropy, entropy_curve
@@ -185,7 +185,7 @@ def judging(
         for split, asked in zip(merged, texts, strict=True):
             if split.domain.name != name:
                 continue
-            for condition, queries in asked.items():
+            for condition, (queries, cost) in asked.items():
                 moved = None if dense is None else encoded(split)
                 started = time.perf_counter()
                 work.begin(f"{name}, {split.role}, {condition}")
@@ -198,8 +198,9 @@ def judging(
                             vectors = encode(dense, list(queries.values()), "query", progress=work.advance)
                             moved = replace(moved, queries=vectors)
                         run, result = _by_embeddings(moved, condition, seed, temperature, negatives, redraws)
-                share = None if condition == CLEAN else changed_share(asked[CLEAN].values(), queries.values())
-                result = replace(result, changed=share, seconds=time.perf_counter() - started)
+                result = replace(result, seconds=time.perf_counter() - started, calls=cost.calls, flops=cost.flops)
+                if condition != CLEAN:
+                    result = replace(result, changed=changed_share(asked[CLEAN][0].values(), queries.values()))
                 yield Cell(split.domain, split.role, condition, queries, run, result, moved)
         held = {place: split for place, split in held.items() if place[0] != name}
 
@@ -221,13 +222,13 @@ class _Work:
     def __init__(
         self,
         splits: Sequence[JudgedSplit],
-        texts: Sequence[Mapping[str, Mapping[str, str]]],
+        texts: Sequence[Mapping[str, tuple[Mapping[str, str], Cost]]],
         progress: Says | None,
         *,
         corpora: bool,
     ) -> None:
         sizes = {split.domain.name: len(split.domain.corpus) for split in splits}
-        self.total = sum(len(queries) for asked in texts for queries in asked.values())
+        self.total = sum(len(queries) for asked in texts for queries, _ in asked.values())
         self.total += sum(sizes.values()) if corpora else 0
         self.done = 0
         self.what = ""
@@ -321,19 +322,22 @@ def _merged(splits: Sequence[JudgedSplit]) -> list[JudgedSplit]:
     return list(merged.values())
 
 
-def _texts(model: Any, split: JudgedSplit, seed: int) -> dict[str, dict[str, str]]:
-    """Return condition → query id → text, the clean ones first."""
-    queries, _ = judged_queries(split.domain, split.role)
-    found = {CLEAN: queries}
+def _texts(model: Any, split: JudgedSplit, seed: int) -> dict[str, tuple[dict[str, str], Cost]]:
+    """Return condition → query id → text, the clean ones first, and what they cost."""
+    queries, qrels = judged_queries(split.domain, split.role)
+    found = {CLEAN: (queries, Cost())}
     for condition, attack in split.conditions.items():
         check_role(attack, split.domain, split.role)
-        victim = None if isinstance(model, str) else model
+        victim = None
+        if attack.white_box:
+            if isinstance(model, str):
+                raise EvaluationError(f"attack {attack.name!r} looks into a model, and BM25 is none")
+            best = [max(qrels[query], key=lambda d: qrels[query][d]) for query in queries]
+            victim = Target(model, [split.domain.corpus[document] for document in best])
+        rng = stream(seed, split.domain.name, condition)
         with _naming(split):
-            texts = attack.perturb(list(queries.values()), victim, stream(seed, split.domain.name, condition))
-        if len(texts) != len(queries):
-            raise EvaluationError(f"attack {attack.name!r} made {len(texts)} texts of {len(queries)} queries")
-        refuse_unchanged(attack, list(queries.values()), texts, f"{split.domain.name}, {split.role}")
-        found[condition] = dict(zip(queries, texts, strict=True))
+            texts, cost = craft(attack, queries.values(), victim, rng, f"{split.domain.name}, {split.role}")
+        found[condition] = dict(zip(queries, texts, strict=True)), cost
     return found
 
 

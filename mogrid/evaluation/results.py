@@ -10,7 +10,7 @@ from typing import Any
 from mogrid.errors import DataError
 from mogrid.evaluation.measures import COLLAPSE_DIMENSIONS, COLLAPSE_TIES
 
-__all__ = ["CLEAN", "SplitResult"]
+__all__ = ["CLEAN", "SplitResult", "read_fields"]
 
 CLEAN = "clean"
 """The condition without a perturbation."""
@@ -43,6 +43,8 @@ class SplitResult:
         Of the documents' embeddings, effectively: see `effective_dimensions`. None where there are none.
     changed : float or None
         Share of the queries whose text the perturbation really changed; None of clean ones.
+    calls, flops : int and float
+        What crafting the perturbation asked of the model: see `mogrid.attacks.Cost`.
     self_hits : int
         Results left out because the query itself stands in the corpus under its own id.
     ceiling : float
@@ -67,6 +69,8 @@ class SplitResult:
     seconds: float
     dimensions: float | None = None
     changed: float | None = None
+    calls: int = 0
+    flops: float = 0.0
     self_hits: int = 0
     ceiling: float = 1.0
     kept: dict[str, float] | None = None
@@ -99,9 +103,14 @@ class SplitResult:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> SplitResult:
         """Read what `to_json` gave. Raises `DataError` where fields are missing or unknown."""
-        expected = {field.name for field in fields(cls)}
-        needed = {field.name for field in fields(cls) if field.default is MISSING}
-        if not needed <= set(record) <= expected:
-            odd = ", ".join(sorted((needed - set(record)) | (set(record) - expected)))
-            raise DataError(f"not the record of an evaluation: fields missing or unknown: {odd}")
-        return cls(**record)
+        return cls(**read_fields(cls, record, "an evaluation"))
+
+
+def read_fields(cls: Any, record: Mapping[str, Any], what: str) -> Mapping[str, Any]:
+    """Return a record if it holds the fields of a dataclass, those with a default or not. Raises `DataError`."""
+    expected = {field.name for field in fields(cls)}
+    needed = {field.name for field in fields(cls) if field.default is MISSING}
+    if not needed <= set(record) <= expected:
+        odd = ", ".join(sorted((needed - set(record)) | (set(record) - expected)))
+        raise DataError(f"not the record of {what}: fields missing or unknown: {odd}")
+    return record

@@ -13,6 +13,7 @@ from mogrid.errors import ConfigError, DataError
 from mogrid.retrieval.bm25 import bm25_run
 from mogrid.retrieval.encode import encode
 from mogrid.retrieval.search import search
+from mogrid.retrieval.splits import queries_in_corpus
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -34,9 +35,10 @@ def mine_hard_negatives(
 ) -> Dataset:
     """Return the domain's training pairs with the hardest documents that are surely no positives.
 
-    A retrieved document is left out when it is judged relevant to the query (in any split), when it reads like a
-    positive, or when it scores above (1 − `margin`) times the positive's score: such a document is more likely an
-    unjudged positive than a negative (NV-Retriever, arXiv 2407.15831).
+    A retrieved document is left out when it is judged relevant to the query (in any split), when it reads like the
+    query itself (which stands in the corpus of ArguAna, say) or like a positive, or when it scores above (1 − `margin`)
+    times the positive's score: such a document is more likely an unjudged positive than a negative (NV-Retriever,
+    arXiv 2407.15831).
 
     Parameters
     ----------
@@ -83,7 +85,8 @@ def mine_hard_negatives(
     rows: dict[str, list[Any]] = {"query": [], "document": []}
     rows |= {f"negative_{n + 1}": [] for n in range(negatives)} | {"group": []}
     for pair, limit in zip(pairs, limits, strict=True):
-        taken = relevant.get(_reads(pair["query"]), set()) | {_reads(pair["document"])}
+        own = _reads(pair["query"])
+        taken = relevant.get(own, set()) | {own, _reads(pair["document"])}
         chosen = [
             text
             for text, score in ranked[pair["query"]][skip:]
@@ -131,9 +134,11 @@ def _by_model(
 
 
 def _relevant_texts(domain: Domain) -> dict[str, set[str]]:
-    """Return query text → texts relevant to it in any split, as they read."""
+    """Return query text → texts that are no negatives of it: relevant ones in any split, and itself; as they read."""
     known: dict[str, set[str]] = {}
     for split in domain.splits.values():
+        for query in queries_in_corpus(split.queries, domain.corpus, split.qrels):
+            known.setdefault(_reads(split.queries[query]), set()).add(_reads(domain.corpus[query]))
         for query, judged in split.qrels.items():
             own = known.setdefault(_reads(split.queries[query]), set())
             own |= {_reads(domain.corpus[document]) for document, relevance in judged.items() if relevance > 0}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from mogrid.attacks.base import Attack
+    from mogrid.attacks.poisoning import CorpusPoisoning
 
 __all__ = [
     "EncodedSplit",
@@ -68,7 +69,7 @@ class EncodedSplit:
         """Document id → row."""
         return {document: row for row, document in enumerate(self.document_ids)}
 
-    def scores(self, rows: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
+    def scores(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
         """Return what some queries score with every document (len(rows), m); −∞ with themselves in the corpus."""
         found: NDArray[np.float32] = self.queries[rows] @ self.documents.T
         for place, row in enumerate(rows):
@@ -152,7 +153,7 @@ def _words(text: str) -> str:
     return f" {' '.join(units(text))} "
 
 
-def check_role(attack: Attack, domain: Domain, role: Role) -> None:
+def check_role(attack: Attack | CorpusPoisoning, domain: Domain, role: Role) -> None:
     """Raise `RoleError` unless test attacks meet the test split, and others the others.
 
     A test attack elsewhere would steer choices; what was trained or selected on says nothing as a test.

@@ -18,19 +18,19 @@ from mogrid.attacks import (
     EmbeddingNeighbourFlips,
     HotFlip,
     Misspellings,
+    QueryHotFlip,
     QueryStuffing,
     Target,
     Typos,
     attack_from_config,
     perturbed_pairs,
-    poisoning_success,
 )
+from mogrid.attacks.base import counted
 from mogrid.attacks.misspellings import _misspellings
-from mogrid.attacks.poisoning import PoisoningResult
-from mogrid.attacks.ranks import ndcg_at, relevant_ranks
 from mogrid.data.domain import Domain, Role
-from mogrid.errors import ConfigError, DataError, RoleError
-from mogrid.evaluation import attack_success
+from mogrid.errors import ConfigError, DataError, EvaluationError, RoleError
+from mogrid.evaluation import AttackResult, JudgedSplit, PoisoningResult, attack_success, judge, poisoning_success
+from mogrid.evaluation.ranks import ndcg_at, relevant_ranks
 from mogrid.retrieval import encode, encode_split
 from mogrid.retrieval.models import build_retriever
 from mogrid.retrieval.splits import EncodedSplit
@@ -232,3 +232,66 @@ def test_registry() -> None:
 def test_too_few_known_queries(model, domain) -> None:
     with pytest.raises(ConfigError, match="5 passages need as many queries"):
         poisoning_success(model, domain, Role.TEST, CorpusPoisoning(5), known=["one"])
+
+
+def test_query_hotflip_takes_the_relevant_document_away(model, domain) -> None:
+    split = domain.splits[Role.TEST]
+    asked, wanted = list(split.queries.values()), [domain.corpus[next(iter(split.qrels[q]))] for q in split.queries]
+    changed = QueryHotFlip(1).perturb(asked, Target(model, wanted), rng())
+    before, after = (
+        np.einsum("nd,nd->n", encode(model, texts, "query"), encode(model, wanted, "document"))
+        for texts in (asked, changed)
+    )
+    assert (after <= before + 1e-5).all()
+    assert (after < before - 1e-3).mean() > 0.9
+    for first, second in zip(asked, changed, strict=True):
+        assert sum(a != b for a, b in zip(first.split(), second.split(), strict=True)) <= 1
+    attacks = {"hotflip": QueryHotFlip(1), "typos": Typos(role=Role.TEST)}
+    clean, hotflip, typos = judge(model, [JudgedSplit(domain, Role.TEST, attacks)])
+    assert hotflip.means["ndcg"] < clean.means["ndcg"]
+    assert hotflip.changed > 0.9
+    assert hotflip.calls > 66 * 9  # the query, its gradient, eight guesses
+    assert hotflip.flops > 0
+    assert (typos.calls, typos.flops) == (clean.calls, clean.flops) == (0, 0)
+    with pytest.raises(EvaluationError, match="BM25 is none"):
+        judge("bm25", [JudgedSplit(domain, Role.TEST, attacks)])
+    with pytest.raises(ConfigError, match="one document for each query"):
+        QueryHotFlip().perturb(asked, Target(model, []), rng())
+
+
+def test_calls_of_the_model_are_counted_beside_flops(model, domain) -> None:
+    texts, seen = list(domain.corpus.values()), []
+    known = list(domain.splits[Role.TRAIN].queries.values())
+    handle = model.register_forward_pre_hook(lambda module, args: seen.append(len(args[0]["input_ids"])))
+    with counted(model) as cost:
+        HotFlip(2).perturb(texts[:9], Target(model, texts[9:18]), rng())
+    assert cost.calls == sum(seen) > 9 * (1 + 1 + 2 * 2)
+    assert cost.seconds > 0
+    seen.clear()
+    with counted(model) as more:
+        CorpusPoisoning(2, 6, 3).craft(model, known, rng())
+    assert more.calls == sum(seen)
+    handle.remove()
+    assert min(cost.flops, more.flops) > 0
+    result = attack_success(model, domain, Role.TEST, HotFlip(1), targets=9)
+    assert result.calls > 9 * 3
+    assert result.flops > 0
+    assert AttackResult.from_json(json.loads(json.dumps(result.to_json()))) == result
+    poisoned = poisoning_success(model, domain, Role.TEST, CorpusPoisoning(2, 6, 3))
+    assert (poisoned.calls, poisoned.flops) == (more.calls, pytest.approx(more.flops))
+    stuffed = attack_success(model, domain, Role.TEST, QueryStuffing(), targets=9)
+    assert (stuffed.calls, stuffed.flops, stuffed.changed) == (0, 0, 1)
+
+
+def test_what_changes_nothing_is_refused_everywhere(model, domain) -> None:
+    from datasets import Dataset
+
+    class Nothing(QueryStuffing):
+        def perturb(self, texts, victim, rng):
+            return list(texts)
+
+    with pytest.raises(EvaluationError, match="changes 0 of 9 texts"):
+        attack_success(model, domain, Role.TEST, Nothing(), targets=9)
+    pairs = Dataset.from_dict({"query": ["Wo kann ich schlafen?"] * 3, "document": ["d"] * 3, "group": [0, 1, 2]})
+    with pytest.raises(EvaluationError, match="training pairs: 'misspellings' changes 0 of 3"):
+        perturbed_pairs(pairs, Misspellings(role=Role.TRAIN), seed=0)

@@ -21,14 +21,14 @@ RNG = np.random.default_rng(0)
 
 
 class Nothing(Attack):
-    """Leaves the text as it is."""
+    """Adds a space that no model reads."""
 
     name = "nothing"
     role = Role.TEST
     white_box = False
 
     def perturb(self, texts, victim, rng):
-        return list(texts)
+        return [f"{text} " for text in texts]
 
 
 class RandomWords(Attack):

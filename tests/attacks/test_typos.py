@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mogrid.attacks import SELECT_TYPOS, TEST_TYPOS, TRAIN_TYPOS, Typos, attack_from_config
 from mogrid.attacks.base import changed_share
+from mogrid.attacks.registry import attack_for
 from mogrid.data import read_beir
 from mogrid.data.domain import Role
 from mogrid.evaluation import JudgedSplit, judge
@@ -69,12 +70,12 @@ def test_any_text_keeps_its_ends_and_its_length(text, seed) -> None:
 def test_one_place_says_what_typos_are(role) -> None:
     """`--role select` and `--role select --perturb typos` were two kinds of error, the second the test's own."""
     from mogrid.commands.evaluate import _perturbations
-    from mogrid.training.datasets import training_attack
 
     kinds = {Role.TRAIN: ("swap", "delete"), Role.SELECT: ("double",), Role.TEST: ("keyboard",)}[role]
     made = [attack_from_config({"name": "typos", "role": str(role)}), Typos(role=role)]
+    made += [attack_for("typos", role), attack_for({"name": "typos", "rate": 0.3}, role)]
     if role is Role.TRAIN:
-        made += [TRAIN_TYPOS, training_attack("typos"), training_attack({"name": "typos", "rate": 0.3})]
+        made += [TRAIN_TYPOS]
     else:
         made += [_perturbations(given, role)["typos"] for given in (None, ["typos"])]
         made += [SELECT_TYPOS if role is Role.SELECT else TEST_TYPOS]

@@ -11,10 +11,18 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
-from mogrid.attacks import CorpusPoisoning, HotFlip, Target, poisoning_success
+from mogrid.attacks import CorpusPoisoning, HotFlip, Target
 from mogrid.data.domain import Collection, Domain, Role, Split
 from mogrid.errors import EvaluationError
-from mogrid.evaluation import JudgedSplit, attack_success, evaluate_embeddings, evaluate_retriever, judge, judging
+from mogrid.evaluation import (
+    JudgedSplit,
+    attack_success,
+    evaluate_embeddings,
+    evaluate_retriever,
+    judge,
+    judging,
+    poisoning_success,
+)
 from mogrid.evaluation.evaluator import RobustnessEvaluator
 from mogrid.retrieval import (
     encode,

@@ -112,6 +112,20 @@ def test_hard_negatives_bad_input(model, texts) -> None:
         mine_hard_negatives(model, one)
 
 
+@pytest.mark.parametrize("title", ["", "on schools "])
+@pytest.mark.parametrize("by", ["model", "bm25"])
+def test_a_query_in_the_corpus_is_no_negative_of_itself(model, by, title) -> None:
+    queries = {"a0": "uniforms make pupils equal today", "a1": "night trains spare a hotel today"}
+    others = {"b0": "pupils show wealth by phones today", "b1": "a night train costs a room today"}
+    corpus = {**{name: title + text for name, text in queries.items()}, **others}
+    train = Split(Role.TRAIN, queries, {"a0": {"b0": 1}, "a1": {"b1": 1}})
+    rows = mine_hard_negatives(model if by == "model" else "bm25", Domain("args", corpus, {Role.TRAIN: train}), margin=0.0,
+                               **({} if by == "bm25" else {"depth": 4}))  # fmt: skip
+    assert len(rows) > 0
+    for row in rows:
+        assert row["query"] not in row["negative_1"]
+
+
 def collection(texts) -> Collection:
     def part(name: str, *roles: Role) -> Domain:
         corpus = {f"d{i}": document for i, (_, document) in enumerate(texts)}
