@@ -102,7 +102,9 @@ def test_adapters_learn_travel_and_keep_cooking(tmp_path) -> None:
     assert after < before + 0.02
 
 
-@pytest.mark.parametrize("launcher", [None, TORCHRUN], ids=["one", "two"])
+@pytest.mark.parametrize(
+    "launcher", [None, pytest.param(TORCHRUN, marks=pytest.mark.slow)], ids=["one process", "two processes"]
+)
 def test_ranks_stay_equal_and_learn(tmp_path, launcher) -> None:
     text = run("two_gpus.py", tmp_path, launcher)
     assert f"{2 if launcher else 1} process(es) on cpu; parameters equal: True" in text
