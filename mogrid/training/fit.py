@@ -19,7 +19,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import PrinterCallback, TrainerCallback
 
 from mogrid.errors import ConfigError
-from mogrid.files import KEPT, latest_checkpoint, seal, write_json
+from mogrid.files import KEPT, latest_checkpoint, load_state, save_state, seal, write_json
 from mogrid.flops import FlopLedger, non_embedding_parameters
 from mogrid.objectives.registry import loss_from_config
 from mogrid.retrieval.encode import prompt_of, similarity
@@ -40,6 +40,7 @@ Progress = Callable[[float, str], None]
 
 _PROBED = 4  # batches of each objective, to know what one costs
 _COSINE = 0.05  # temperature, the usual one of unit embeddings
+_WEIGHTS = "weights.safetensors"
 _LEAST = 10  # optimiser steps: fewer are no training
 
 
@@ -249,9 +250,16 @@ class _QuietTrainer(ParetoTrainer):
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         pass
 
+    # A checkpoint holds the weights by their names in this very model: with adapters in it, no other could load them.
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         model: Any = self.model
-        model.save_pretrained(output_dir or self.args.output_dir, create_model_card=False)
+        state = {name: value.clone() for name, value in model.state_dict().items()}  # towers may share some
+        save_state(Path(output_dir or self.args.output_dir) / _WEIGHTS, state)
+
+    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
+        model: Any = self.model
+        model.load_state_dict(load_state(Path(checkpoint_path) / _WEIGHTS))
 
 
 def _arguments(recipe: Recipe, model: SentenceTransformer, folder: Path, steps: int) -> ParetoTrainingArguments:
@@ -299,8 +307,7 @@ def _prompts(recipe: Recipe, model: SentenceTransformer) -> dict[str, str] | Non
 def _go_on(trainer: ParetoTrainer, checkpoint: Path | None) -> None:
     """Train from a checkpoint to the end; of the last step's, take the model: there is nothing left to train."""
     if checkpoint is not None and int(checkpoint.name.rpartition("-")[2]) >= trainer.args.max_steps:
-        model: Any = trainer.model
-        model.load_state_dict(SentenceTransformer(str(checkpoint), device="cpu").state_dict())
+        trainer._load_from_checkpoint(str(checkpoint))
         spent = json.loads((checkpoint / SPENT).read_text("utf-8"))
         trainer.pairs_seen |= spent["pairs"]
         trainer.flops.load_state_dict(spent["flops"])

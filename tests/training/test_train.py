@@ -11,10 +11,18 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from sentence_transformers import SentenceTransformer
 
 from mogrid.cli import main
 from mogrid.files import latest_checkpoint, seal
+from mogrid.flops import non_embedding_parameters
+from mogrid.retrieval.models import build_retriever
+from mogrid.training.fit import Interrupted
+from mogrid.training.recipe import read_recipe
+from mogrid.training.run import materials
+from mogrid.training.run import trained as train_model
 from tests.training.tiny import settings, write_run
 
 
@@ -266,3 +274,26 @@ def test_data_that_vanish_are_named_and_leave_the_checkpoint(tmp_path, capsys) -
     assert main(["train", str(path)]) == 2
     assert "no such folder" in capsys.readouterr().err
     assert latest_checkpoint(tmp_path / "out" / "training") is not None
+
+
+@pytest.mark.parametrize("towers", [1, 2])
+def test_adapters_go_on_from_a_checkpoint_and_are_folded(tmp_path, tokenizer, towers) -> None:
+    build_retriever("2x32", tokenizer).save_pretrained(str(tmp_path / "base"), create_model_card=False)
+    model = {"path": "base", "layers": [1], "lora": {"rank": 2}, "towers": towers}
+    recipe = read_recipe(write_run(tmp_path, model=model))
+    given = materials(recipe, tmp_path)
+    calls = iter([False] * 5 + [True] * 20)
+    with pytest.raises(Interrupted):
+        train_model(given, tmp_path / "cut", tmp_path, stop=lambda: next(calls))
+    took = [train_model(given, tmp_path / name, tmp_path) for name in ("cut", "whole")]
+    assert took[0]["flops"] == took[1]["flops"]
+    found = [SentenceTransformer(str(tmp_path / name / "model"), device="cpu") for name in ("cut", "whole")]
+    states = [found[0].state_dict(), found[1].state_dict(), given.build().state_dict()]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    frozen = {
+        name for name, value in states[0].items() if name in states[2] and not torch.equal(value, states[2][name])
+    }
+    assert not frozen  # what the base has under its own name was frozen
+    assert any(".lora_" in name for name in states[2])
+    assert not any("lora" in name for name in states[0])
+    assert took[0]["parameters"] == non_embedding_parameters(found[0])
