@@ -3,17 +3,22 @@
 from mogrid.frontier.choice import METHODS, Choice, choose, knee, pick
 from mogrid.frontier.convex import Target, is_convex, solve_mix
 from mogrid.frontier.costs import Costs, fit_costs
+from mogrid.frontier.design import Candidates, Proposal, next_runs
 from mogrid.frontier.hypervolume import Hypervolume, bootstrap_hypervolume, hypervolume, hypervolume_interval
-from mogrid.frontier.laws import FORMS, ExchangeRates, Exponent, HeldOut, LawFit, Laws, fit_laws
+from mogrid.frontier.laws import ExchangeRates, Exponent, HeldOut, LawFit, Laws
 from mogrid.frontier.measurements import Measurements
-from mogrid.frontier.planning import MixingPays, Plan, PlannedFront, mixing_pays, plan, planned_front
+from mogrid.frontier.pays import MixingPays, mixing_pays
+from mogrid.frontier.planning import PlannedFront, plan, planned_front
+from mogrid.frontier.plans import Plan
 from mogrid.frontier.points import Front
 from mogrid.frontier.search import PredictedFront, WeightModel, search_front
+from mogrid.frontier.selection import FORMS, fit_laws
 from mogrid.frontier.surrogate import Fit, Surrogate, fit_surrogate
 
 __all__ = [
     "FORMS",
     "METHODS",
+    "Candidates",
     "Choice",
     "Costs",
     "ExchangeRates",
@@ -29,6 +34,7 @@ __all__ = [
     "Plan",
     "PlannedFront",
     "PredictedFront",
+    "Proposal",
     "Surrogate",
     "Target",
     "WeightModel",
@@ -42,6 +48,7 @@ __all__ = [
     "is_convex",
     "knee",
     "mixing_pays",
+    "next_runs",
     "pick",
     "plan",
     "planned_front",

@@ -14,7 +14,6 @@ from mogrid.frontier.exchange import Design, Form
 __all__ = ["SAME", "Fitted", "bootstrap", "draw_use", "fit", "held_out_rows"]
 
 Floats = NDArray[np.float64]
-Rows = NDArray[np.bool_]
 
 _HUBER = 1.345
 """In standard deviations: 95 % as efficient as plain least squares on normal noise (Huber, 1981)."""
@@ -106,7 +105,9 @@ def fit(form: Form, design: Design, y: Floats, uses: Floats) -> list[Fitted]:
     return found
 
 
-def held_out_rows(design: Design, cells: NDArray[np.intp], groups: NDArray[np.intp]) -> dict[str, list[Rows]]:
+def held_out_rows(
+    design: Design, mixes: NDArray[np.intp], cells: NDArray[np.intp]
+) -> list[tuple[str, NDArray[np.intp]]]:
     """Return what to hold out: the largest N, the largest D of each mix; where neither varies, mixes fold by fold.
 
     The largest D is each mix's own, since at equal FLOPs it depends on the mix. A scale of which less than two others
@@ -114,24 +115,22 @@ def held_out_rows(design: Design, cells: NDArray[np.intp], groups: NDArray[np.in
 
     Parameters
     ----------
-    cells : ndarray of int, shape (n,)
-        Of which cell each run is a seed.
-    groups : ndarray of int, shape (n,)
-        Which mix each run is of.
+    mixes, cells : ndarray of int, shape (n,)
+        Of which mix each run is, and of which cell it is a seed.
     """
-    found: dict[str, list[Rows]] = {}
+    found: list[tuple[str, NDArray[np.intp]]] = []
     for name, scale in (("N", design.log_n), ("D", design.log_d)):
         out = np.zeros(len(scale), dtype=bool)
-        for member in (groups == g for g in np.unique(groups)):
+        for member in (mixes == mix for mix in np.unique(mixes)):
             levels = 1 + int((np.diff(np.sort(scale[member])) > SAME).sum())
             out |= member & (scale > scale[member].max() - SAME) & (levels > 2)
         if out.any():
-            found[name] = [out]
-    if not found:
-        folds = min(_FOLDS, len(np.unique(groups)))
-        place = np.unique(groups if folds > 1 else cells, return_inverse=True)[1].ravel() % max(folds, 2)
-        found["mix" if folds > 1 else "cell"] = [place == fold for fold in range(max(folds, 2))]
-    return {name: [out for out in rows if out.any() and not out.all()] for name, rows in found.items()}
+            found.append((name, np.flatnonzero(out)))
+    if found:
+        return found
+    name, groups = ("mix", mixes) if mixes.max() > 0 else ("cell", np.unique(cells, return_inverse=True)[1].ravel())
+    folds = min(_FOLDS, int(groups.max()) + 1)
+    return [(name, np.flatnonzero(groups % folds == fold)) for fold in range(folds)]
 
 
 def draw_use(cells: NDArray[np.intp], draws: int, rng: np.random.Generator) -> Floats:

@@ -1,8 +1,7 @@
-"""Laws of every objective in every metric: fit, choose the form, say what is identified, predict with intervals."""
+"""Laws of every objective in every metric: what they predict, with intervals, and what of them is identified."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,31 +9,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mogrid.errors import ConfigError, DataError, nearest
-from mogrid.frontier.costs import Costs, fit_costs
-from mogrid.frontier.estimation import Fitted, bootstrap, draw_use, fit, held_out_rows
-from mogrid.frontier.exchange import Design, Exchange, Form
-from mogrid.frontier.measurements import Measurements, is_loss
-from mogrid.frontier.rivals import Capacity, Mixing, Quadratic
+from mogrid.frontier.costs import Costs
+from mogrid.frontier.estimation import Fitted
+from mogrid.frontier.exchange import Design, Form
+from mogrid.frontier.measurements import Measurements
 
-__all__ = ["FORMS", "IDENTIFIED", "ExchangeRates", "Exponent", "HeldOut", "LawFit", "Laws", "Scale", "fit_laws"]
+__all__ = ["IDENTIFIED", "ExchangeRates", "Exponent", "HeldOut", "LawFit", "Laws", "Scale", "law_name"]
 
 Floats = NDArray[np.float64]
 
 IDENTIFIED = 0.2
 """An exponent whose 90 % interval is wider is not identified."""
-_AS_GOOD = 0.1
-"""A form whose held-out error is above the least by no more than this part of it is as good."""
 _EDGE = 1e-3
-FORMS = (
-    "exchange",
-    "exchange, saturating",
-    "exchange, harming",
-    "exchange, saturating, harming",
-    "capacity",
-    "mixing law",
-    "quadratic",
-)
-"""Names of the forms, in the order in which they are preferred among the equally good."""
 
 
 class Scale:
@@ -149,6 +135,11 @@ class ExchangeRates:
         }
 
 
+def law_name(form: Form, anchored: bool) -> str:
+    """Return the name of a form, fitted with or without what the base models reach at D = 0."""
+    return f"{form.name}, with the base" if anchored else form.name
+
+
 @dataclass(frozen=True)
 class LawFit:
     """One objective's law in one metric.
@@ -181,11 +172,15 @@ class LawFit:
     @property
     def name(self) -> str:
         """Return the candidate's name, as in `held_out`."""
-        return _name(self.form, self.anchored)
+        return law_name(self.form, self.anchored)
 
     def log(self, design: Design) -> Floats:
         """Return log losses (m,)."""
         return np.asarray(self.unit + self.form.values(self.fitted.theta[None], design)[0][0])
+
+    def slope(self, losses: Floats) -> Floats:
+        """Return derivatives (m,) of losses, or of what scores miss, to the log loss that the law is fitted to."""
+        return losses * (1 - losses) if self.scale.name == "odds" else losses
 
     def drawn(self, design: Design) -> Floats:
         """Return log losses (B, m) of the draws."""
@@ -294,7 +289,7 @@ class Laws:
         """Return what pairs of each objective are worth to each other. Raises `DataError` where no law says so."""
         found = self.rates[self.metric(metric)]
         count = len(self.objectives)
-        if not found or not found[0].form.mixed:
+        if not self.has_rates(self.metric(metric)):
             raise DataError("exchange rates need runs of several mixes of at least two objectives")
         table, base = np.ones((3, count, count)), np.empty((3, count))
         for k, one in enumerate(found):
@@ -306,6 +301,14 @@ class Laws:
             table[:, k, [j for j in range(count) if j != k]] = sides[:, place + 1 : place + count]
             base[:, k] = self.d0 * np.exp(sides[:, place])
         return ExchangeRates(self.objectives, *table, *base)
+
+    def has_rates(self, metric: str) -> bool:
+        """Return whether `exchange` has something to say."""
+        return bool(self.rates[metric]) and self.rates[metric][0].form.mixed
+
+    def based(self, metric: str) -> tuple[str, ...]:
+        """Return the base models whose values at D = 0 are known and were data of anchored laws."""
+        return tuple(model for model in self.runs.base.get(metric, {}) if model in self.runs.sizes)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fits, without the draws."""
@@ -335,226 +338,3 @@ class Laws:
                 for objective, one in zip(self.objectives, fits, strict=True)
             }
         return found
-
-
-@dataclass(frozen=True)
-class _Data:
-    """One objective's data in one metric: the runs, then the base models at D = 0.
-
-    Attributes
-    ----------
-    design : Design
-    y : ndarray, shape (n,)
-        Log losses, less their mean over runs.
-    runs : int
-        How many of the rows are runs.
-    cells : ndarray of int, shape (n,)
-    out : dict of list of ndarray of bool, shape (n,)
-        What to hold out.
-    """
-
-    design: Design
-    y: Floats
-    unit: float
-    scale: Scale
-    runs: int
-    cells: NDArray[np.intp]
-    out: dict[str, list[NDArray[np.bool_]]]
-
-
-def fit_laws(
-    runs: Measurements,
-    *,
-    metrics: Iterable[str] | None = None,
-    form: str | None = None,
-    draws: int = 200,
-    seed: int = 0,
-) -> Laws:
-    """Fit a law to every objective in every metric, choosing its form by the error on the held-out largest N and D.
-
-    Where runs have one N, its term drops; where they have one mix, exchange rates do; where they have one N and one D,
-    a law is a surface over mixes, and the form is chosen by mixes left out.
-
-    Parameters
-    ----------
-    runs : Measurements
-        Of one way to spend a mix.
-    metrics : iterable of str, optional
-        All of the runs' when left out.
-    form : str, optional
-        One of `FORMS`, for all objectives.
-    draws : int
-    seed : int
-        Of the bootstrap.
-
-    Raises
-    ------
-    ConfigError
-        No such form or metric.
-    DataError
-        Runs differ in how their mixes were spent, nothing varies, or there are too few for a law.
-    """
-    if form is not None and form not in FORMS:
-        raise ConfigError(f"no law {form!r}{nearest(form, FORMS)}")
-    chosen = tuple(runs.values) if metrics is None else tuple(metrics)
-    for metric in chosen:
-        if metric not in runs.values:
-            raise ConfigError(f"the runs have no metric {metric!r}{nearest(metric, runs.values)}")
-    candidates = _candidates(runs, form)
-    rng = np.random.default_rng(seed)
-    use = draw_use(np.r_[runs.cells, runs.cells.max() + 1 + np.arange(len(runs.sizes))], draws, rng)
-    n0, d0 = float(np.exp(np.log(runs.parameters).mean())), float(np.exp(np.log(runs.pairs.sum(axis=1)).mean()))
-    fits: dict[str, tuple[LawFit, ...]] = {}
-    rates: dict[str, tuple[LawFit, ...]] = {}
-    for metric in chosen:
-        scales = [Scale("loss")] if is_loss(metric) else [Scale("miss"), Scale("odds")]
-        options = [[_data(runs, metric, k, s, n0, d0) for k in range(len(runs.objectives))] for s in scales]
-        first = [[_held_out(candidates[0], d)[False] for d in option] for option in options]
-        data = options[_first_good([_errors(told) for told in first])]
-        pairs = [_fit_one(d, candidates, use, np.random.default_rng([seed, k])) for k, d in enumerate(data)]
-        fits[metric] = tuple(pair[0] for pair in pairs)
-        rates[metric] = tuple(pair[1] for pair in pairs if pair[1] is not None)
-    return Laws(runs, fits, rates, fit_costs(runs), n0, d0)
-
-
-def _candidates(runs: Measurements, form: str | None) -> list[Form]:
-    """Return the forms that what varies in the runs can speak of."""
-    if len(set(runs.spend)) > 1:
-        counts = {spend: runs.spend.count(spend) for spend in dict.fromkeys(runs.spend)}
-        said = ", ".join(f"{count} {spend}" for spend, count in counts.items())
-        raise DataError(
-            f"runs whose mixes were spent in different ways ({said}) follow different laws: fit one at a time"
-        )
-    count = len(runs.objectives)
-    mixes = np.unique(runs.mix.round(4), axis=0)
-    sizes, totals = np.unique(runs.parameters), np.unique(np.log(runs.pairs.sum(axis=1)).round(1))
-    distinct = len(np.unique(runs.cells))
-    sized, mixed = len(sizes) > 1, len(mixes) > 1
-    if not sized and not mixed and len(totals) == 1:
-        raise DataError(f"{len(runs)} runs of one model, one amount of data and one mix: nothing varies")
-    if mixed and np.linalg.matrix_rank(mixes - mixes.mean(axis=0), tol=1e-6) < count - 1:
-        raise DataError("the mixes lie on a line or plane: vary the share of every objective independently")
-    given = {"sized": sized, "mixed": mixed}
-    forms: list[Form] = [
-        Exchange(count, saturates=saturates, harms=harms, **given)
-        for saturates, harms in ((False, False), (True, False), (False, True), (True, True))
-    ]
-    forms = forms if mixed else forms[:1]
-    if mixed:
-        forms += [Capacity(count, **given), Mixing(count, **given)]
-    forms.append(Quadratic(count, **given))
-    if form is not None:
-        forms = [one for one in forms if one.name == form]
-        if not forms:
-            raise DataError(f"law {form!r} is over mixes, but the runs have one")
-    # A law of p parameters is asked for p/2 cells and no less than 4: priors hold what they leave open, with intervals.
-    able = [one for one in forms if distinct >= max(4, -(-len(one.parameters()) // 2))]
-    if not able:
-        needed = max(4, -(-len(forms[0].parameters()) // 2))
-        raise DataError(
-            f"law {forms[0].name!r} has {len(forms[0].parameters())} parameters and needs {needed} distinct cells "
-            f"(N, D, mix), got {distinct} from {len(runs)} runs (seeds of one cell count once)"
-        )
-    return able
-
-
-def _data(runs: Measurements, metric: str, own: int, scale: Scale, n0: float, d0: float) -> _Data:
-    log_n, pairs = np.log(runs.parameters / n0), runs.effort / d0
-    y = scale.log(runs.values[metric][:, own])
-    unit, cells = float(y.mean()), runs.cells
-    _, groups = np.unique(runs.mix.round(4), axis=0, return_inverse=True)
-    out = held_out_rows(Design(log_n, pairs, own), cells, groups.ravel())
-    known = {model: values[own] for model, values in runs.base.get(metric, {}).items() if model in runs.sizes}
-    if known:
-        log_n = np.r_[log_n, [np.log(runs.sizes[model] / n0) for model in known]]
-        pairs = np.vstack([pairs, np.zeros((len(known), pairs.shape[1]))])
-        y = np.r_[y, scale.log(np.array(list(known.values())))]
-        cells = np.r_[cells, cells.max() + 1 + np.arange(len(known))]
-        out = {axis: [np.r_[rows, np.zeros(len(known), dtype=bool)] for rows in by] for axis, by in out.items()}
-    return _Data(Design(log_n, pairs, own), y - unit, unit, scale, len(runs), cells, out)
-
-
-def _held_out(form: Form, data: _Data) -> dict[bool, dict[str, HeldOut]]:
-    """Return what a form foretells of what is held out, without and with the base models among the data."""
-    axes = [(axis, rows) for axis, by in data.out.items() for rows in by]
-    is_run = np.arange(len(data.y)) < data.runs
-    ways = [False, True] if not is_run.all() and isinstance(form, Exchange) else [False]
-    uses = np.array([(~rows) & (is_run | anchored) for anchored in ways for _, rows in axes], dtype=np.float64)
-    # A form without a value at D = 0 never sees the rows of the base.
-    design, y, uses = (data.design, data.y, uses) if len(ways) > 1 else _runs_only(data, uses)
-    fitted = fit(form, design, y, uses)
-    told = form.values(np.stack([one.theta for one in fitted]), design)[0]
-    found: dict[bool, dict[str, HeldOut]] = {}
-    for i, anchored in enumerate(ways):
-        found[anchored] = {}
-        for axis in data.out:
-            parts = [(i * len(axes) + j, rows) for j, (name, rows) in enumerate(axes) if name == axis]
-            rows = np.concatenate([np.flatnonzero(out) for _, out in parts])
-            logs = np.concatenate([told[at][np.flatnonzero(out)] for at, out in parts])
-            errors = data.scale.error(data.unit + logs, data.unit + data.y[rows])
-            found[anchored][axis] = HeldOut(rows, data.scale.value(data.unit + logs), errors)
-    return found
-
-
-def _runs_only(data: _Data, uses: Floats) -> tuple[Design, Floats, Floats]:
-    rows = np.arange(data.runs)
-    return data.design.only(rows), data.y[rows], uses[:, rows]
-
-
-def _fit_one(
-    data: _Data, candidates: list[Form], use: Floats, rng: np.random.Generator
-) -> tuple[LawFit, LawFit | None]:
-    """Return the law that foretells best, and the best with exchange rates."""
-    tried = [(form, anchored, told) for form in candidates for anchored, told in _held_out(form, data).items()]
-    held = {_name(form, anchored): told for form, anchored, told in tried}
-
-    def best(some: list[tuple[Form, bool, dict[str, HeldOut]]]) -> tuple[Form, bool]:
-        return some[_first_good([_errors([told]) for _, _, told in some])][:2]
-
-    chosen = best(tried)
-    law = _finish(data, *chosen, held, use, rng)
-    exchanging = [one for one in tried if isinstance(one[0], Exchange)]
-    if not exchanging or isinstance(chosen[0], Exchange):
-        return law, law if exchanging else None
-    return law, _finish(data, *best(exchanging), held, use, rng)
-
-
-def _finish(
-    data: _Data,
-    form: Form,
-    anchored: bool,
-    held: dict[str, dict[str, HeldOut]],
-    use: Floats,
-    rng: np.random.Generator,
-) -> LawFit:
-    design, y, cells = data.design, data.y, data.cells
-    if not anchored:
-        design, y, _ = _runs_only(data, np.ones((1, len(y))))
-        cells = cells[: data.runs]
-    fitted = fit(form, design, y, np.ones((1, len(y))))[0]
-    drawn = bootstrap(form, fitted, design, y, use[:, : len(y)], rng)
-    distinct = len(np.unique(cells))
-    used = min(len(y) - fitted.freedom, distinct - 1.0)
-    stretch = float(np.sqrt(distinct / (distinct - used)))
-    return LawFit(form, anchored, fitted, data.scale, data.unit, held, drawn, stretch)
-
-
-def _name(form: Form, anchored: bool) -> str:
-    return f"{form.name}, with the base" if anchored else form.name
-
-
-def _errors(told: list[dict[str, HeldOut]]) -> Floats:
-    """Return all errors in one, each axis with the same weight however many runs it holds out."""
-    parts = [held.errors for by in told for held in by.values()]
-    return np.concatenate([part * sum(map(len, parts)) / (len(parts) * len(part)) for part in parts])
-
-
-def _first_good(errors: list[Floats]) -> int:
-    """Return the first whose mean error is the least, or above it by no more than its standard error or a tenth."""
-    means = [float(row.mean()) for row in errors]
-    least = int(np.argmin(means))
-
-    def slack(row: Floats) -> float:
-        return max(float((row - errors[least]).std()) / np.sqrt(len(row)), _AS_GOOD * means[least])
-
-    return next(i for i, row in enumerate(errors) if means[i] - means[least] <= slack(row) + 1e-12)

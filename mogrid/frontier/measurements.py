@@ -6,7 +6,7 @@ import csv
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,33 @@ from numpy.typing import ArrayLike, NDArray
 
 from mogrid.errors import DataError, nearest
 
-__all__ = ["SPENDS", "Floats", "Measurements", "is_loss"]
+__all__ = ["SPENDS", "Measurements", "as_losses", "is_loss"]
 
 Floats = NDArray[np.float64]
 
 SPENDS = ("weights", "rows", "steps")
 """How a run's mix was spent: as loss weights over equal batches, as rows of every batch, or as whole steps."""
 _LOSSES = ("ce", "loss")
-_NAMED = ("run", "run_id", "name", "index", "")
-_ABOUT = ("model", "parameters", "pairs", "flops", "seed", "spend")
+_ABOUT = ("run", "run_id", "name", "index", "", "model", "parameters", "pairs", "flops", "seed", "spend")
 
 
 def is_loss(metric: str) -> bool:
     """Return whether a metric is a positive loss, lower is better (``ce``); any other is a score in [0, 1]."""
     return metric in _LOSSES
+
+
+def _range(metric: str) -> tuple[float, float, str]:
+    """Return the least and the largest value of a metric, and how to say it."""
+    return (
+        (np.nextafter(0, 1), np.finfo(float).max, "a finite and positive loss")
+        if is_loss(metric)
+        else (0.0, 1.0, "a score from 0 to 1")
+    )
+
+
+def as_losses(values: Floats, metric: str) -> Floats:
+    """Return values of a metric as what is to be lowered: a loss itself, or what a score misses, 1 − v."""
+    return values if is_loss(metric) else 1 - values
 
 
 @dataclass(frozen=True)
@@ -82,58 +95,45 @@ class Measurements:
             raise DataError("laws need runs, got none: run the sweep first")
         if not self.values:
             raise DataError("runs without a metric: laws need values of at least one, such as 'ce' or 'ndcg'")
-        for name in ("models", "seeds", "spend"):
-            if len(getattr(self, name)) != runs:
-                raise DataError(f"{name}: expected {runs}, got {len(getattr(self, name))}")
-        tables = {"mix": self.mix, "pairs": self.pairs, **{f"values of {m!r}": t for m, t in self.values.items()}}
-        for what, table in tables.items():
-            if table.shape != (runs, count):
-                raise DataError(f"{what}: expected shape {(runs, count)}, got {table.shape}")
-        for what, column in (("parameters", self.parameters), ("flops", self.flops)):
-            if column.shape != (runs,):
-                raise DataError(f"{what}: expected shape {(runs,)}, got {column.shape}")
-            self._check(what, column[:, None], column[:, None] > 0, "must be finite and positive")
-        self._check("pairs", self.pairs, self.pairs >= 0, "must be finite and at least 0")
-        self._check("mix", self.mix, self.mix >= 0, "must be at least 0")
+        shapes = {"models": (runs,), "seeds": (runs,), "spend": (runs,), "parameters": (runs,), "flops": (runs,)}
+        for name, shape in {**shapes, "mix": (runs, count), "pairs": (runs, count)}.items():
+            if np.shape(getattr(self, name)) != shape:
+                raise DataError(f"{name}: expected shape {shape}, got {np.shape(getattr(self, name))}")
         for metric, table in self.values.items():
-            if is_loss(metric):
-                self._check(metric, table, table > 0, "must be a finite and positive loss")
-            else:
-                self._check(metric, table, (table >= 0) & (table <= 1), "must be a score from 0 to 1")
-        self._rows()
+            if table.shape != (runs, count):
+                raise DataError(f"values of {metric!r}: expected shape {(runs, count)}, got {table.shape}")
+        for name in ("parameters", "flops"):
+            self._check(name, getattr(self, name)[:, None], np.nextafter(0, 1), np.inf, "finite and positive")
+        self._check("pairs", self.pairs, 0, np.inf, "finite and at least 0")
+        self._check("mix", self.mix, 0, 1, "from 0 to 1")
+        for metric, table in self.values.items():
+            self._check(metric, table, *_range(metric))
+        self._check_rows()
 
-    def _rows(self) -> None:
-        of: dict[str, float] = {}
-        for row, label in enumerate(self.labels):
-            if abs(self.mix[row].sum() - 1) > 1e-6:
-                raise DataError(f"run {label}: mix {self.mix[row].tolist()} does not sum to 1")
-            if not self.pairs[row].sum() > 0:
-                raise DataError(f"run {label}: it has seen no pairs of any objective")
-            if self.spend[row] not in SPENDS:
-                raise DataError(
-                    f"run {label}: no way to spend a mix {self.spend[row]!r}{nearest(self.spend[row], SPENDS)}"
-                )
-            model, size = self.models[row], float(self.parameters[row])
-            if of.setdefault(model, size) != size:
-                raise DataError(
-                    f"run {label}: model {model!r} has {size:g} parameters here and {of[model]:g} elsewhere"
-                )
-        for metric, known in self.base.items():
-            for model, values in known.items():
-                good = np.shape(values) == (len(self.objectives),) and np.isfinite(values).all()
-                if (
-                    not good
-                    or (np.asarray(values) < 0).any()
-                    or (not is_loss(metric) and (np.asarray(values) > 1).any())
-                ):
-                    raise DataError(f"base {model!r}: {metric!r} must be {len(self.objectives)} values, got {values}")
-
-    def _check(self, what: str, table: Floats, good: NDArray[np.bool_], should: str) -> None:
-        bad = np.argwhere(~(np.isfinite(table) & good))
+    def _check(self, what: str, table: Floats, least: float, most: float, should: str) -> None:
+        bad = np.argwhere(~(np.isfinite(table) & (table >= least) & (table <= most)))
         if len(bad):
             row, column = bad[0]
             of = f" of {self.objectives[column]!r}" if table.shape[1] == len(self.objectives) > 1 else ""
-            raise DataError(f"run {self.labels[row]}: {what}{of} is {table[row, column]}; it {should}")
+            raise DataError(f"run {self.labels[row]}: {what}{of} is {table[row, column]}; it must be {should}")
+
+    def _check_rows(self) -> None:
+        sizes: dict[str, float] = {}
+        rows = zip(self.labels, self.models, self.parameters.tolist(), self.mix, self.pairs, self.spend, strict=True)
+        for label, model, size, mix, pairs, spend in rows:
+            if abs(mix.sum() - 1) > 1e-6:
+                raise DataError(f"run {label}: mix {mix.tolist()} does not sum to 1")
+            if not pairs.sum() > 0:
+                raise DataError(f"run {label}: it has seen no pairs of any objective")
+            if spend not in SPENDS:
+                raise DataError(f"run {label}: no way to spend a mix {spend!r}{nearest(spend, SPENDS)}")
+            if (known := sizes.setdefault(model, size)) != size:
+                raise DataError(f"run {label}: model {model!r} has {size:g} parameters, and {known:g} elsewhere")
+        for metric, by in self.base.items():
+            least, most, should = _range(metric)
+            for model, values in by.items():
+                if np.shape(values) != (len(self.objectives),) or not all(least <= v <= most for v in values):
+                    raise DataError(f"base {model!r}: {metric!r} must be {len(self.objectives)} values, each {should}")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -158,49 +158,41 @@ class Measurements:
     def only(self, mask: ArrayLike) -> Measurements:
         """Return the runs of a mask (R,)."""
         keep = np.flatnonzero(np.asarray(mask, dtype=bool))
-
-        def some(column: tuple[Any, ...]) -> tuple[Any, ...]:
-            return tuple(column[i] for i in keep)
-
-        return Measurements(
-            self.objectives,
-            some(self.labels),
-            some(self.models),
-            self.parameters[keep],
-            self.mix[keep],
-            self.pairs[keep],
-            self.flops[keep],
-            {metric: table[keep] for metric, table in self.values.items()},
-            some(self.seeds),
-            some(self.spend),
-            self.base,
-        )
+        columns = {
+            f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("objectives", "values", "base")
+        }
+        some: dict[str, Any] = {
+            name: column[keep] if isinstance(column, np.ndarray) else tuple(column[i] for i in keep)
+            for name, column in columns.items()
+        }
+        return replace(self, values={metric: table[keep] for metric, table in self.values.items()}, **some)
 
     def save(self, path: Path) -> None:
         """Write one JSON line a run, and one a base model: all that laws, plans and their figures are drawn from."""
-        lines = [self._line(row) for row in range(len(self))]
+
+        def named(values: Floats) -> dict[str, float]:
+            return dict(zip(self.objectives, np.asarray(values, dtype=np.float64).tolist(), strict=True))
+
+        lines: list[dict[str, Any]] = [
+            {
+                "run": self.labels[row],
+                "model": self.models[row],
+                "parameters": float(self.parameters[row]),
+                "spend": self.spend[row],
+                "mix": named(self.mix[row]),
+                "pairs": named(self.pairs[row]),
+                "flops": float(self.flops[row]),
+                "seed": self.seeds[row],
+                "values": {metric: named(table[row]) for metric, table in self.values.items()},
+            }
+            for row in range(len(self))
+        ]
         for model in dict.fromkeys(model for known in self.base.values() for model in known):
-            values = {m: self._named(known[model]) for m, known in self.base.items() if model in known}
+            values = {metric: named(known[model]) for metric, known in self.base.items() if model in known}
             lines.append({"base": model, "values": values})
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         draft.write_text("".join(json.dumps(line, allow_nan=False) + "\n" for line in lines), "utf-8")
         os.replace(draft, path)
-
-    def _named(self, values: Floats) -> dict[str, float]:
-        return dict(zip(self.objectives, np.asarray(values, dtype=np.float64).tolist(), strict=True))
-
-    def _line(self, row: int) -> dict[str, Any]:
-        return {
-            "run": self.labels[row],
-            "model": self.models[row],
-            "parameters": float(self.parameters[row]),
-            "spend": self.spend[row],
-            "mix": self._named(self.mix[row]),
-            "pairs": self._named(self.pairs[row]),
-            "flops": float(self.flops[row]),
-            "seed": self.seeds[row],
-            "values": {metric: self._named(table[row]) for metric, table in self.values.items()},
-        }
 
     @staticmethod
     def load(path: Path) -> Measurements:
@@ -212,32 +204,29 @@ class Measurements:
             Naming the file and line that cannot be read or is of another format.
         """
         rows: list[dict[str, Any]] = []
-        base: dict[str, dict[str, Floats]] = {}
+        base: dict[str, dict[str, list[float]]] = {}
         try:
             lines = path.read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: cannot be read ({error})") from error
-        names: tuple[str, ...] = ()
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)
-                names = names or tuple(row["mix"])
                 if "base" in row:
                     for metric, values in row["values"].items():
-                        base.setdefault(metric, {})[str(row["base"])] = np.array([float(values[n]) for n in names])
+                        base.setdefault(metric, {})[row["base"]] = [values[name] for name in rows[0]["mix"]]
                     continue
-                if set(row["mix"]) != set(names):
-                    raise ValueError(f"objectives differ from those of line 1, {list(names)}")
-                if rows and set(row["values"]) != set(rows[0]["values"]):
-                    raise ValueError(f"metrics differ from those of line 1, {list(rows[0]['values'])}")
-                for key in ("run", "model", "parameters", "spend", "flops", "seed"):
-                    row[key]
-                for table in (row["mix"], row["pairs"], *row["values"].values()):
-                    [float(table[n]) for n in names]
                 rows.append(row)
-            except (ValueError, TypeError, KeyError) as error:
+                for what, first, here in (
+                    ("objectives", rows[0]["mix"], row["mix"]),
+                    ("metrics", rows[0]["values"], row["values"]),
+                ):
+                    if set(first) != set(here):
+                        raise DataError(f"{what} differ from those of line 1, {list(first)}")
+                Measurements.of(tuple(rows[0]["mix"]), [row])
+            except (ValueError, TypeError, KeyError, IndexError) as error:
                 raise DataError(f"{path}:{number}: not a run as `Measurements.save` writes it ({error})") from error
-        return Measurements.of(names, rows, base)
+        return Measurements.of(tuple(rows[0]["mix"]) if rows else (), rows, base)
 
     @staticmethod
     def of(
@@ -261,32 +250,32 @@ class Measurements:
             As `Measurements`, or a row lacks a field.
         """
         names = tuple(objectives)
-        if not rows:
-            raise DataError("laws need runs, got none: run the sweep first")
 
-        def table(read: Any) -> Floats:
-            return np.array([[read(row)[n] for n in names] for row in rows], dtype=np.float64)
+        def numbers(values: Any) -> Floats:
+            return np.array(list(values), dtype=np.float64)
 
-        def column(key: str) -> Floats:
-            return np.array([row[key] for row in rows], dtype=np.float64)
+        def named(tables: Any) -> Floats:
+            return numbers([table[name] for name in names] for table in tables)
 
         try:
-            metrics = tuple(rows[0]["values"])
-            mix = table(lambda row: row["mix"])
+            mix = named(row["mix"] for row in rows) if rows else np.empty((0, len(names)))
             total = mix.sum(axis=1, keepdims=True)
             return Measurements(
                 names,
                 tuple(str(row["run"]) for row in rows),
                 tuple(str(row["model"]) for row in rows),
-                column("parameters"),
+                numbers(row["parameters"] for row in rows),
                 # Shares as people write them, .33 each, are off by rounding; more than that is refused.
                 np.where(np.abs(total - 1) < 0.02, mix / np.maximum(total, 1e-12), mix),
-                table(lambda row: row["pairs"]),
-                column("flops"),
-                {metric: table(lambda row, m=metric: row["values"][m]) for metric in metrics},
+                named(row["pairs"] for row in rows),
+                numbers(row["flops"] for row in rows),
+                {
+                    metric: named(row["values"][metric] for row in rows)
+                    for metric in (rows[0]["values"] if rows else ())
+                },
                 tuple(int(row["seed"]) for row in rows),
                 tuple(str(row["spend"]) for row in rows),
-                {m: {k: np.asarray(v, dtype=np.float64) for k, v in of.items()} for m, of in (base or {}).items()},
+                {m: {model: numbers(values) for model, values in by.items()} for m, by in (base or {}).items()},
             )
         except KeyError as error:
             raise DataError(f"a run lacks {error}") from error
@@ -317,8 +306,7 @@ class Measurements:
             A file, column or run is missing, or a cell is no number; names file and line.
         """
         shares, values = _table(ratios), _table(metrics)
-        names = [n for n in next(iter(shares.values()))[1] if n not in (*_NAMED, *_ABOUT)]
-        names = [name for name in names if not name.startswith("Unnamed")]
+        names = [n for n in next(iter(shares.values()))[1] if n not in _ABOUT and not n.startswith("Unnamed")]
         columns = {name: (judged or {}).get(name, name) for name in names}
         rows = []
         for run, (line, row) in shares.items():
@@ -328,24 +316,17 @@ class Measurements:
             for name, column in columns.items():
                 if column not in found:
                     raise DataError(f"{metrics}: no column for {name!r}{nearest(column, found)}")
+            known = {key: row.get(key) or "1" for key in ("parameters", "pairs", "flops", "seed")}
+            number = {key: _number(cell, f"{ratios}:{line}", key) for key, cell in known.items()}
             mix = {name: _number(row[name], f"{ratios}:{line}", name) for name in names}
             about = {
-                key: _number(row[key], f"{ratios}:{line}", key) if row.get(key) else 1.0
-                for key in ("parameters", "pairs", "flops")
+                "run": run,
+                "model": row.get("model") or f"{number['parameters']:g}",
+                "spend": row.get("spend") or spend,
+                "mix": mix,
+                "values": {metric: {n: _number(found[c], f"{metrics}:{at}", c) for n, c in columns.items()}},
             }
-            rows.append(
-                {
-                    "run": run,
-                    "model": row.get("model") or f"{about['parameters']:g}",
-                    "parameters": about["parameters"],
-                    "spend": row.get("spend") or spend,
-                    "mix": mix,
-                    "pairs": {name: share * about["pairs"] for name, share in mix.items()},
-                    "flops": about["flops"],
-                    "seed": int(_number(row.get("seed") or "0", f"{ratios}:{line}", "seed")),
-                    "values": {metric: {n: _number(found[c], f"{metrics}:{at}", c) for n, c in columns.items()}},
-                }
-            )
+            rows.append({**number, **about, "pairs": {name: share * number["pairs"] for name, share in mix.items()}})
         return Measurements.of(names, rows)
 
 

@@ -79,7 +79,7 @@ def test_bad_numbers_name_run_and_field(field, value, message) -> None:
 
 def test_a_model_has_one_size_and_a_spend_is_known() -> None:
     runs = sweep()
-    with pytest.raises(DataError, match="run run28: model '100000' has 250000 parameters here and 100000 elsewhere"):
+    with pytest.raises(DataError, match="run run28: model '100000' has 250000 parameters, and 100000 elsewhere"):
         replace(runs, models=("100000",) * len(runs))
     with pytest.raises(DataError, match="no way to spend a mix 'row'; did you mean 'rows'"):
         replace(runs, spend=("row",) * len(runs))

@@ -9,7 +9,7 @@ import pytest
 
 from mogrid.errors import ConfigError, DataError
 from mogrid.frontier import Laws, Plan, Target, fit_laws, is_convex, mixing_pays, plan, planned_front, solve_mix
-from mogrid.frontier.planning import as_losses
+from mogrid.frontier.measurements import as_losses
 from tests.frontier.truth import COSTS, MIXES, NAMES, SIZES, Truth, grid, score, sweep
 
 SELFISH = np.array([[1, 0.05, 0.05], [0.05, 1, 0.05], [0.05, 0.05, 1]])

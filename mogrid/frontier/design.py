@@ -1,0 +1,232 @@
+"""Which runs to do next: those that make the choice, or the laws, surest for their price."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mogrid.errors import ConfigError, DataError
+from mogrid.frontier.laws import LawFit, Laws
+from mogrid.frontier.planning import decide
+from mogrid.frontier.rules import importance
+
+__all__ = ["Candidates", "Proposal", "next_runs"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Runs that could be done.
+
+    Attributes
+    ----------
+    parameters : ndarray, shape (m,)
+        N.
+    pairs : ndarray, shape (m, K)
+        Pairs that work for each objective, as `Measurements.effort`.
+    flops : ndarray, shape (m,)
+    """
+
+    parameters: Floats
+    pairs: Floats
+    flops: Floats
+
+    def __post_init__(self) -> None:
+        m = len(self.parameters)
+        if not m or self.pairs.ndim != 2 or {len(self.pairs), len(self.flops)} != {m}:
+            raise DataError("candidates need as many sizes, pairs and FLOPs as each other, and at least one")
+        sizes = np.column_stack([self.parameters, self.flops])
+        if not (np.isfinite(sizes) & (sizes > 0)).all() or not (np.isfinite(self.pairs) & (self.pairs >= 0)).all():
+            raise DataError("sizes and FLOPs of candidates must be finite and positive, and pairs at least 0")
+
+    def taken(self, rows: Sequence[int]) -> Candidates:
+        """Return some of them."""
+        keep = list(rows)
+        return Candidates(self.parameters[keep], self.pairs[keep], self.flops[keep])
+
+    @staticmethod
+    def grid(laws: Laws, sizes: Sequence[float], budgets: Sequence[float], mixes: Floats) -> Candidates:
+        """Return all combinations of N, training FLOPs and mixes (m, K)."""
+        found = [(n, laws.costs.effort(flops, n, mixes), flops) for n in sizes for flops in budgets]
+        return Candidates(
+            np.repeat([n for n, _, _ in found], len(mixes)),
+            np.vstack([pairs for _, pairs, _ in found]),
+            np.repeat([flops for _, _, flops in found], len(mixes)),
+        )
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What to run next.
+
+    Attributes
+    ----------
+    rows : tuple of int
+        Of the candidates, most useful for its price first; a row may come again, as another seed.
+    flops : float
+    before, after : dict
+        Standard deviation without and with these runs: by objective of the predicted log loss at the targets; or, as
+        ``choice``, of the preference's scalar between the mixes that draws of the laws choose.
+    """
+
+    rows: tuple[int, ...]
+    flops: float
+    before: dict[str, float]
+    after: dict[str, float]
+
+
+def next_runs(
+    laws: Laws,
+    candidates: Candidates,
+    budget: float,
+    *,
+    final: float | None = None,
+    preference: Mapping[str, float] | None = None,
+    at_least: Mapping[str, float] | None = None,
+    models: Sequence[str | float] | None = None,
+    targets: Candidates | None = None,
+    metric: str | None = None,
+    most: int = 3,
+) -> Proposal:
+    """Return the runs that most reduce what is not known, as long as the budget lasts.
+
+    Given the FLOPs of the final training, that is which of the mixes that draws of the laws choose is the better one,
+    and whether they keep `at_least`: runs that could not change the choice are worth nothing. Without, it is the laws'
+    predictions at the targets. Both are optimal designs, found greedily: laws are linear in their parameters near their
+    fit, so what a run would teach follows from the derivatives there and needs no knowledge of its outcome (Pukelsheim,
+    2006; of scaling laws: arXiv 2604.22753).
+
+    Parameters
+    ----------
+    laws : Laws
+        Fitted to the runs there are.
+    candidates : Candidates
+    budget : float
+        FLOPs for experiments.
+    final : float, optional
+        FLOPs of the training that is to be planned.
+    preference, at_least, models, metric
+        As for `plan` by the method ``weighted``.
+    targets : Candidates, optional
+        Where predictions matter, without `final`; the dearest tenth of the candidates when left out.
+    most : int
+        Runs of one candidate.
+
+    Raises
+    ------
+    ConfigError
+        The budget does not buy the cheapest candidate, or as `plan`.
+    """
+    if not (np.isfinite(budget) and budget >= candidates.flops.min()):
+        raise ConfigError(
+            f"a budget of {budget:.3g} FLOPs for experiments does not buy the cheapest run "
+            f"({candidates.flops.min():.3g})"
+        )
+    if most < 1:
+        raise ConfigError(f"most must be at least 1, got {most}")
+    metric = laws.metric(metric)
+    fits = laws.fits[metric]
+    if final is None:
+        aims = _targets(laws, fits, candidates, targets)
+    else:
+        aims = _contrasts(laws, fits, final, preference, at_least, models, metric)
+    state = {k: _Parameters(laws, metric, k, candidates, rows) for k, rows in aims.items()}
+    start = {k: one.variance for k, one in state.items()}
+    # For the laws each objective counts by how much of its own variance goes; for a choice variances add up.
+    scale = start if final is None else dict.fromkeys(start, sum(start.values()))
+    left, taken = budget, np.zeros(len(candidates.flops), dtype=int)
+    rows: list[int] = []
+    while (able := (candidates.flops <= left) & (taken < most)).any():
+        gains = sum((one.gains() / scale[k] for k, one in state.items() if scale[k] > 0), np.zeros(len(taken)))
+        rate = np.where(able, gains / candidates.flops, -np.inf)
+        best = int(rate.argmax())
+        if not rate[best] > 0:
+            break
+        for one in state.values():
+            one.add(best)
+        rows.append(best)
+        taken[best] += 1
+        left -= float(candidates.flops[best])
+    after = {k: one.variance for k, one in state.items()}
+    return Proposal(tuple(rows), budget - left, _named(laws, start, final), _named(laws, after, final))
+
+
+def _named(laws: Laws, variance: dict[int, float], final: float | None) -> dict[str, float]:
+    if final is not None:
+        return {"choice": float(np.sqrt(sum(variance.values())))}
+    return {laws.objectives[k]: float(np.sqrt(value)) for k, value in variance.items()}
+
+
+def _derivatives(laws: Laws, fit: LawFit, own: int, parameters: Floats, pairs: Floats) -> Floats:
+    """Return derivatives (m, p) of the log loss to the law's parameters."""
+    design = laws.design(own, parameters, pairs)
+    return np.asarray(fit.form.values(fit.fitted.theta[None], design)[1][0])
+
+
+def _targets(
+    laws: Laws, fits: Sequence[LawFit], candidates: Candidates, targets: Candidates | None
+) -> dict[int, Floats]:
+    if targets is None:
+        dear = candidates.flops >= np.quantile(candidates.flops, 0.9)
+        targets = candidates.taken(np.flatnonzero(dear).tolist())
+    return {k: _derivatives(laws, fit, k, targets.parameters, targets.pairs) for k, fit in enumerate(fits)}
+
+
+def _contrasts(
+    laws: Laws,
+    fits: Sequence[LawFit],
+    final: float,
+    preference: Mapping[str, float] | None,
+    at_least: Mapping[str, float] | None,
+    models: Sequence[str | float] | None,
+    metric: str,
+) -> dict[int, Floats]:
+    """Return derivatives of how much better the choice is than what draws choose, and of what is to be kept."""
+    p = importance(laws.objectives, preference, "weighted")
+    made = decide(laws, final, preference=preference, at_least=at_least, models=models, metric=metric)
+    places = np.r_[made.chosen, made.picked]
+    pool = made.pool.of(made.pool.place[places], made.pool.mix[places])
+    losses = pool.losses(metric)
+    found: dict[int, Floats] = {}
+    for k, fit in enumerate(fits):
+        slopes = fit.slope(losses[:, k])[:, None] * _derivatives(laws, fit, k, pool.parameters, pool.effort)
+        rows = p[k] / p.sum() * (slopes[1:] - slopes[0])
+        found[k] = np.vstack([rows, slopes[:1]]) if laws.objectives[k] in (at_least or {}) else rows
+    return found
+
+
+class _Parameters:
+    """Covariance of one law's parameters, as runs are added."""
+
+    def __init__(self, laws: Laws, metric: str, own: int, candidates: Candidates, targets: Floats) -> None:
+        fit, runs = laws.fits[metric][own], laws.runs
+        self.noise = fit.fitted.sigma**2
+        seen = _derivatives(laws, fit, own, runs.parameters, runs.effort)
+        if fit.anchored:
+            sizes = np.array([runs.sizes[model] for model in laws.based(metric)])
+            base = _derivatives(laws, fit, own, sizes, np.zeros((len(sizes), len(laws.objectives))))
+            seen = np.vstack([seen, base])
+        _, spread = fit.form.prior()
+        self.covariance = np.linalg.inv(seen.T @ seen / self.noise + np.diag(1 / spread**2))
+        self.options = _derivatives(laws, fit, own, candidates.parameters, candidates.pairs)
+        self.targets = targets
+
+    @property
+    def variance(self) -> float:
+        """Mean variance at the targets."""
+        return float(np.einsum("tp,pq,tq->t", self.targets, self.covariance, self.targets).mean())
+
+    def gains(self) -> Floats:
+        """Return by how much each candidate would reduce the mean variance (m,)."""
+        moved = self.options @ self.covariance
+        reached = (self.targets @ moved.T) ** 2
+        return np.asarray(reached.mean(axis=0) / (self.noise + (moved * self.options).sum(axis=1)))
+
+    def add(self, row: int) -> None:
+        x = self.options[row]
+        moved = self.covariance @ x
+        self.covariance -= np.outer(moved, moved) / (self.noise + x @ moved)
