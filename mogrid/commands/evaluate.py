@@ -3,6 +3,8 @@
 Measures are nDCG@10, RR@10, R@100 with 95 % intervals over queries, and contrastive entropy at a temperature that is
 calibrated on select-role data. Ties count against the system.
 
+A single data set needs no file of domains: mogrid evaluate ./my-model --data ~/beir/scifact
+
 example: mogrid evaluate ./my-model --data ~/beir --domains domains.yaml --role test --out evaluation.json
 """
 
@@ -10,16 +12,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mogrid.commands._common import add_data, add_model, load_collection, load_model, parse_settings, quiet
-from mogrid.errors import ConfigError, nearest
+from mogrid.errors import ConfigError, MogridError, nearest
 
 if TYPE_CHECKING:
     from mogrid.attacks.base import Attack
-    from mogrid.data import Role
+    from mogrid.data import Collection, Role
     from mogrid.evaluation import Evaluation
 
 __all__ = ["add_arguments", "run"]
@@ -30,12 +33,18 @@ _ROLES = ("select", "test")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_data(parser)
-    parser.add_argument("--role", default="select", help="select while anything may be chosen, test once at the end")
+    parser.add_argument("--role", help="select while anything may be chosen, test once at the end (default: select, "
+                        "or test of data without a select split)")  # fmt: skip
     parser.add_argument(
         "--perturb", action="append", metavar="NAME[:KEY=VALUE,...]",
-        help="perturb queries, such as misspellings or typos:kinds=[swap] (default: typos of the role)",
+        help="perturb queries, such as misspellings or typos:kinds=[swap]; none for clean ones alone (default: typos)",
     )  # fmt: skip
     parser.add_argument("--no-baselines", action="store_true", help="leave BM25 and the fusion with it out")
+    parser.add_argument("--max-queries", type=int, metavar="N", help="judge at most so many queries of a set")
+    parser.add_argument(
+        "--max-documents", type=int, metavar="N",
+        help="search at most so many documents beside the relevant ones; values are higher than over all",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of perturbations and negatives (default: 0)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the whole record as JSON")
     parser.add_argument("--figure", type=Path, metavar="PNG", help="draw nDCG@10 by domain and system")
@@ -44,20 +53,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.role not in _ROLES:
+    if arguments.role is not None and arguments.role not in _ROLES:
         raise ConfigError(f"--role {arguments.role!r}{nearest(arguments.role, _ROLES)}")
+    for flag in ("max_queries", "max_documents"):
+        if (count := getattr(arguments, flag)) is not None and count < 1:
+            raise ConfigError(f"--{flag.replace('_', '-')} must be at least 1, got {count}")
+    _check_places(arguments)
     quiet()
     from rich.console import Console
 
     from mogrid.data import Role
-    from mogrid.evaluation import evaluate_retriever
+    from mogrid.evaluation import Cell, evaluate_retriever, write_run
+    from mogrid.progress import Progress, status
 
-    role = Role(arguments.role)
-    perturbations = _perturbations(arguments.perturb, role)
-    console = Console(stderr=True)
-    with console.status("reading the data") as status:
+    console, failed = Console(stderr=True), list[Exception]()
+    with status(console, "reading the data"):
         collection = load_collection(arguments)
+    roles = {role for domain in (collection.source, *collection.ood) for role in domain.splits}
+    role = Role(arguments.role or ("select" if Role.SELECT in roles else "test"))
+    perturbations = _perturbations(arguments.perturb, role)
+    if arguments.runs is not None:
+        _check_names(collection, role)
+    with status(console, "loading the model"):
         model = load_model(arguments)
+
+    def write(cell: Cell) -> None:
+        # What was judged so far is worth its table, whether or not it can be written.
+        try:
+            if arguments.runs is not None and not failed:
+                write_run(arguments.runs / f"{cell.domain.name}.{role}.{cell.condition}.run", cell.run)
+        except (OSError, MogridError) as error:
+            failed.append(error)
+
+    with Progress(console, "judging", total=1.0) as bar:
         result = evaluate_retriever(
             model,
             collection,
@@ -65,39 +93,69 @@ def run(arguments: argparse.Namespace) -> int:
             name=arguments.model,
             perturbations=perturbations,
             baselines=not arguments.no_baselines,
+            max_queries=arguments.max_queries,
+            max_documents=arguments.max_documents,
             seed=arguments.seed,
-            runs=arguments.runs,
-            progress=lambda what, share: status.update(f"judging {what}: {share:.0%}"),
+            observe=write,
+            progress=lambda what, share: bar.update(share, said=what),
         )
+    if arguments.json:
+        print(json.dumps(result.rows(), indent=1), flush=True)
+    else:
+        _show(result, sampled=arguments.max_queries is not None or arguments.max_documents is not None)
+    if result.collapsed:
+        print("mogrid: embeddings tie, or lie near one line: the model has collapsed", file=sys.stderr)
+    if failed:
+        raise failed[0]
     if arguments.out is not None:
         result.save(arguments.out)
     if arguments.figure is not None:
         from mogrid.report.figures.systems import plot_systems
 
         plot_systems(arguments.figure, result.rows(), f"{result.model}: {result.role} data")
-    if arguments.json:
-        print(json.dumps(result.rows(), indent=1))
-    else:
-        _show(result)
-    if result.collapsed:
-        print("mogrid: embeddings tie, or lie near one line: the model has collapsed", file=sys.stderr)
     return 0
 
 
-def _perturbations(given: list[str] | None, role: Role) -> dict[str, Attack]:
-    from mogrid.attacks import ATTACKS, attack_from_config
-    from mogrid.attacks.base import Attack
+def _check_places(arguments: argparse.Namespace) -> None:
+    """Raise `ConfigError` where what is asked for could not be written at the end."""
+    for flag in ("out", "figure", "runs"):
+        path: Path | None = getattr(arguments, flag)
+        if path is None:
+            continue
+        folder = flag == "runs"
+        if path.exists() and path.is_dir() != folder:
+            raise ConfigError(f"--{flag} {path}: is a {'file' if folder else 'folder'}")
+        there = next(
+            parent for parent in (path if folder else path.parent, *path.absolute().parents) if parent.exists()
+        )
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            raise ConfigError(f"--{flag} {path}: nothing can be written in {there}")
 
+
+def _check_names(collection: Collection, role: Role) -> None:
+    """Raise before anything is encoded where runs could not be written after all."""
+    from mogrid.evaluation.trec import check_ids
+
+    for domain in (collection.source, *collection.ood):
+        if role in domain.splits:
+            if "/" in domain.name:
+                raise ConfigError(f"--runs: a set called {domain.name!r} cannot be part of a file's name")
+            check_ids(domain.split(role).queries, f"--runs, queries of {domain.name}")
+            check_ids(domain.corpus, f"--runs, documents of {domain.name}")
+
+
+def _perturbations(given: list[str] | None, role: Role) -> dict[str, Attack]:
+    from mogrid.attacks import ATTACKS
+    from mogrid.attacks.registry import attack_for
+
+    if given == ["none"]:
+        return {}
     found: dict[str, Attack] = {}
     for text in given if given is not None else ["typos"]:
         name, _, settings = text.partition(":")
         if name in ATTACKS and ATTACKS[name][0] != "queries":
             raise ConfigError(f"--perturb {name}: it attacks {ATTACKS[name][0]}; see mogrid attack")
-        pairs = _split(settings)
-        config: dict[str, Any] = {"name": name, **parse_settings(pairs), "role": str(role)}
-        attack = attack_from_config(config)
-        assert isinstance(attack, Attack)
-        found[text.replace("/", "-")] = attack
+        found[text.replace("/", "-")] = attack_for({"name": name, **parse_settings(_split(settings))}, role)
     return found
 
 
@@ -113,7 +171,7 @@ def _split(settings: str) -> list[str]:
     return [part for part in parts if part]
 
 
-def _show(result: Evaluation) -> None:
+def _show(result: Evaluation, *, sampled: bool) -> None:
     from rich.console import Console
 
     from mogrid.report.table import Table, cell, mark
@@ -124,15 +182,19 @@ def _show(result: Evaluation) -> None:
         low, high = row["ndcg_interval"]
         p = row["p_against_bm25"]
         sign = "" if p is None else mark(row["ndcg"] - bm25[row["domain"], row["condition"]], p)
-        domain = row["domain"] if row["condition"] == "clean" else f"{row['domain']}, {row['condition']}"
+        changed = "" if row["changed"] is None else f", {row['condition']} ({row['changed']:.0%})"
         ndcg = cell(row["ndcg"], (high - low) / 2, mark=sign)
         entropy = "" if row["ce"] is None else cell(row["ce"], digits=2)
-        rows.append((domain, f"{row['queries']:,}", row["system"], ndcg, cell(row["rr"]), cell(row["recall"]), entropy))
+        name = f"{row['domain']}{changed}"
+        rows.append((name, f"{row['queries']:,}", row["system"], ndcg, cell(row["rr"]), cell(row["recall"]), entropy))
     columns = ("domain", "queries", "system", "nDCG@10", "RR@10", "R@100", "CE")
-    title = f"{result.model}: {result.role} data {result.data[:12]}"
+    title = f"{result.model}: {result.role} data {result.data[:12]}{', a sample' if sampled else ''}"
     note = "± half of a 95 % interval over queries; ▲ ▼ better or worse than BM25 (paired, Holm-corrected, p < .05)"
+    if any(row["changed"] is not None for row in result.rows()):
+        note += "; in brackets the share of queries that a perturbation changed"
     Console().print(Table(title, columns, rows, note, left=frozenset({0, 2})))
     for system, values in result.summary().items():
         print(f"{system}: " + ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in values.items()))
-    if len(result.systems) > 1:
-        print(f"weight of BM25 in the fusion, tuned on select-role data: {result.weight:.1f}")
+    for line in result.notes():
+        print(line)
+    sys.stdout.flush()

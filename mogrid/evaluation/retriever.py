@@ -10,13 +10,14 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from mogrid.data.domain import Collection, Role
-from mogrid.errors import DataError
+from mogrid.errors import DataError, RoleError
 from mogrid.evaluation.fusion import interpolate, tune_interpolation
 from mogrid.evaluation.intervals import PairedTest, bootstrap_interval, compare, holm
-from mogrid.evaluation.judge import JudgedSplit, by_bm25, evaluate_run, judging
+from mogrid.evaluation.judge import Cell, JudgedSplit, by_bm25, evaluate_run, judging
 from mogrid.evaluation.results import CLEAN, SplitResult
-from mogrid.evaluation.trec import write_run
+from mogrid.evaluation.sample import sample_domain
 from mogrid.files import write_json
+from mogrid.retrieval.types import Run
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -27,6 +28,7 @@ __all__ = ["BM25", "MODEL", "Evaluation", "evaluate_retriever"]
 
 MODEL, BM25, FUSED = "model", "BM25", "BM25 + model"
 _FORMAT = 1
+_WHOLE = 0.9995  # what is shown as 1.000
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Evaluation:
     source : str
         The in-domain set.
     role : str
-    weight : float
-        Of BM25 in the fusion, tuned on the source's select split.
+    weight : float or None
+        Of BM25 in the fusion, tuned on the source's select split; None where there is no such split, or no fusion.
     systems : dict of str to list of SplitResult
         One result a domain and condition.
     """
@@ -52,7 +54,7 @@ class Evaluation:
     data: str
     source: str
     role: str
-    weight: float
+    weight: float | None
     systems: dict[str, list[SplitResult]]
 
     @property
@@ -67,8 +69,8 @@ class Evaluation:
             values: dict[str, float] = {}
             for condition in dict.fromkeys(result.condition for result in results):
                 own = [r for r in results if r.condition == condition]
-                prefix = "" if condition == "clean" else f"{condition}_"
-                values[f"{prefix}ndcg"] = next(r.means["ndcg"] for r in own if r.domain == self.source)
+                prefix = "" if condition == CLEAN else f"{condition}_"
+                values |= {f"{prefix}ndcg": r.means["ndcg"] for r in own if r.domain == self.source}
                 others = [r.means["ndcg"] for r in own if r.domain != self.source]
                 if others:
                     values[f"{prefix}ood_ndcg"], values[f"{prefix}ood_worst_ndcg"] = fmean(others), min(others)
@@ -98,12 +100,35 @@ class Evaluation:
                     row[measure] = fmean(values.values())
                     row[f"{measure}_interval"] = list(bootstrap_interval(list(values.values())))
                 row["ce"] = None if result.ce is None else fmean(result.ce.values())
-                row["queries"] = result.queries
+                row |= {"queries": result.queries, "changed": result.changed, "ceiling": result.ceiling}
                 test = tests.get((result.domain, result.condition)) if system == MODEL else None
                 row["p_against_bm25"] = None if test is None else test.p_value
                 rows.append(row)
         order = {result.domain: i for i, result in enumerate(self.systems[MODEL])}
-        return sorted(rows, key=lambda row: (order[row["domain"]], row["condition"] != "clean", row["condition"]))
+        return sorted(rows, key=lambda row: (order[row["domain"]], row["condition"] != CLEAN, row["condition"]))
+
+    def notes(self) -> list[str]:
+        """Return what has to be said of the numbers, a line each."""
+        clean = [result for result in self.systems[MODEL] if result.condition == CLEAN]
+        found = []
+        if all(result.ce is None for result in clean):
+            found.append("contrastive entropy is left out: there is no select split to calibrate a temperature on")
+        if BM25 in self.systems and FUSED not in self.systems:
+            found.append("the fusion with BM25 is left out: there is no select split to tune its weight on")
+        if self.weight is not None:
+            found.append(f"weight of BM25 in the fusion, tuned on select-role data: {self.weight:.1f}")
+        for result in clean:
+            if result.ceiling < _WHOLE:
+                found.append(
+                    f"{result.domain}: nDCG@10 cannot pass {result.ceiling:.3f}: relevant documents have exact "
+                    "duplicates that are not judged, and ties count against the system"
+                )
+            if result.self_hits:
+                found.append(
+                    f"{result.domain}: {result.self_hits} queries stand in the corpus under their own id; they are no "
+                    "results of themselves"
+                )
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as a dictionary that ``json.dumps`` takes."""
@@ -138,8 +163,10 @@ def evaluate_retriever(
     name: str = MODEL,
     perturbations: Mapping[str, Attack] | None = None,
     baselines: bool = True,
+    max_queries: int | None = None,
+    max_documents: int | None = None,
     seed: int = 0,
-    runs: Path | None = None,
+    observe: Callable[[Cell], None] | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Evaluation:
     """Judge a retriever on the source and on every other domain of a role.
@@ -149,6 +176,7 @@ def evaluate_retriever(
     model : SentenceTransformer
         Scored by the similarity that it names itself (cosine or dot).
     collection : Collection
+        Its select splits, where there are any, are what the temperature is calibrated and the fusion tuned on.
     role : Role
         ``select`` while anything may still be chosen, ``test`` once.
     name : str
@@ -157,48 +185,52 @@ def evaluate_retriever(
         Of queries, of the role that goes with `role`; none when left out.
     baselines : bool
         Judge BM25 too, and its interpolation with the model, whose weight is tuned on the source's select split.
+    max_queries, max_documents : int, optional
+        Judge a sample: see `sample_domain`.
     seed : int
         Of perturbations and negatives.
-    runs : Path, optional
-        Folder for TREC run files, one a domain and condition.
+    observe : callable of Cell, optional
+        Told each cell of the model as it is judged: to write its run, say.
     progress : callable of (what is judged, share done), optional
 
     Raises
     ------
     RoleError
-        A perturbation's role does not go with `role`, or the source has no such split.
+        A perturbation's role does not go with `role`, or no domain has such a split.
     EvaluationError
         Embeddings are not finite.
     """
-    source = collection.source
-    perturbed = perturbations or {}
-    # First the split that the weight of BM25 is tuned on; all select splits, whose temperature that of the test is.
-    asked = [JudgedSplit(domain, Role.SELECT) for domain in (source, *collection.ood_with(Role.SELECT))]
-    asked += [JudgedSplit(domain, role, perturbed) for domain in (source, *collection.ood_with(role))]
-    weight = 0.0
+    source = collection.source.name
+    domains = [sample_domain(d, max_queries, max_documents) for d in (collection.source, *collection.ood)]
+    domains = [domain for domain in domains if {role, Role.SELECT} & set(domain.splits)]
+    if not any(role in domain.splits for domain in domains):
+        raise RoleError(f"none of the data sets has a {role} split")
+    # The source comes first, and its select split before its test split: the fusion is tuned on it.
+    asked = [JudgedSplit(domain, Role.SELECT) for domain in domains if Role.SELECT in domain.splits]
+    asked += [JudgedSplit(domain, role, perturbations or {}) for domain in domains if role in domain.splits]
+    weight = None
     systems: dict[str, list[SplitResult]] = {name: [] for name in (MODEL, *((BM25, FUSED) if baselines else ()))}
     for cell in judging(model, asked, seed=seed, progress=progress):
-        result, qrels = cell.result, cell.domain.split(cell.role).qrels
-        tunes = baselines and cell.domain is source and cell.role is Role.SELECT and cell.condition == CLEAN
-        if cell.role is not role and not tunes:
+        place = cell.domain.name, str(cell.role)
+        tunes = (*place, cell.condition) == (source, Role.SELECT, CLEAN)
+        if not (cell.role is role or (tunes and baselines)):
             continue
-        lexical, by_words = (
-            by_bm25(cell.domain, cell.role, cell.condition, cell.queries, seed) if baselines else ({}, None)
-        )
-        if tunes:
-            weight = tune_interpolation(lexical, cell.run, qrels, "select")
+        lexical: Run = {}
+        if baselines:
+            lexical, by_words = by_bm25(cell.domain, cell.role, cell.condition, cell.queries, seed)
+            if tunes:
+                weight = tune_interpolation(lexical, cell.run, cell.domain.split(cell.role).qrels, "select")
         if cell.role is not role:
             continue
+        if observe is not None:
+            observe(cell)
+        result = cell.result
         systems[MODEL].append(result)
-        if runs is not None:
-            runs.mkdir(parents=True, exist_ok=True)
-            write_run(runs / f"{result.domain}.{role}.{result.condition}.run", cell.run)
-        if by_words is not None:
+        if baselines:
             systems[BM25].append(replace(by_words, changed=result.changed))
-            place = result.domain, result.role
-            fused = evaluate_run(
-                interpolate(lexical, cell.run, weight), qrels, *place, condition=result.condition, seed=seed,
-                best=result.ceiling,
-            )  # fmt: skip
-            systems[FUSED].append(replace(fused, changed=result.changed))
-    return Evaluation(name, collection.fingerprint, source.name, str(role), weight, systems)
+        if weight is not None:
+            qrels, fused = cell.domain.split(role).qrels, interpolate(lexical, cell.run, weight)
+            both = evaluate_run(fused, qrels, *place, condition=cell.condition, seed=seed, best=result.ceiling)
+            systems[FUSED].append(replace(both, changed=result.changed))
+    systems = {name: results for name, results in systems.items() if results}
+    return Evaluation(name, collection.fingerprint, source, str(role), weight, systems)

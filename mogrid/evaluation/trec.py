@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from mogrid.data.lines import integer, lines
@@ -11,7 +12,7 @@ from mogrid.errors import DataError, EvaluationError
 from mogrid.files import write_text
 from mogrid.retrieval.types import Qrels, Run
 
-__all__ = ["read_qrels", "read_run", "write_qrels", "write_run"]
+__all__ = ["check_ids", "read_qrels", "read_run", "write_qrels", "write_run"]
 
 _SPACE = re.compile(r"\s")
 
@@ -80,6 +81,15 @@ def read_qrels(path: Path | str) -> dict[str, dict[str, int]]:
             raise DataError(f"{place}: query {query!r} and document {document!r} are judged twice")
         qrels[query][document] = integer(relevance, place)
     return qrels
+
+
+def check_ids(ids: Iterable[str], where: str) -> None:
+    """Raise `EvaluationError`, saying where it stands, at the first id that the format cannot express."""
+    for name in ids:
+        try:
+            _word(name)
+        except EvaluationError as error:
+            raise EvaluationError(f"{where}: {error}") from error
 
 
 def _word(text: str) -> str:

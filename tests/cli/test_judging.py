@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -44,7 +45,7 @@ def test_evaluate(place, tmp_path, capsys) -> None:
     argv = ("evaluate", place / "model", "--data", place, "--out", tmp_path / "e.json", "--figure", tmp_path / "e.png")
     code, out, _ = run(capsys, *argv, "--runs", tmp_path / "runs")
     assert code == 0
-    for word in ("in, typos", "BM25 + model", "ood ndcg", "weight of BM25"):
+    for word in ("in, typos (100%)", "BM25 + model", "ood ndcg", "weight of BM25"):
         assert word in out
     found = Evaluation.load(tmp_path / "e.json")
     assert {(r.domain, r.condition) for r in found.systems["model"]} == {
@@ -56,6 +57,66 @@ def test_evaluate(place, tmp_path, capsys) -> None:
     assert summary["BM25"]["ndcg"] > summary["model"]["ndcg"]
     assert summary["BM25 + model"]["ndcg"] >= summary["BM25"]["ndcg"] - 0.1
     assert found.tests()["in", "clean"].p_value < 0.05
+
+
+def test_numbers_are_shown_before_they_are_written(place, tmp_path, capsys, monkeypatch) -> None:
+    """A disk that fills up at the end costs the file, not the hours that the table took."""
+
+    def full(path, *rest):
+        raise OSError(28, "No space left on device", str(path))
+
+    argv = ("evaluate", place / "model", "--data", place, "--no-baselines", "--perturb", "none")
+    with monkeypatch.context() as patch:
+        patch.setattr("mogrid.files.write_bytes", full)
+        code, out, err = run(capsys, *argv, "--out", tmp_path / "e.json")
+        assert (code, "nDCG@10" in out, "No space left" in err) == (2, True, True)
+        code, out, err = run(capsys, *argv, "--runs", tmp_path / "runs")
+        assert (code, "nDCG@10" in out, "No space left" in err) == (2, True, True)
+
+
+def test_what_cannot_be_written_is_said_before_anything_is_encoded(place, texts, tmp_path, capsys, monkeypatch) -> None:
+    """Without a model, even: none is loaded."""
+    (tmp_path / "file").write_text("x")
+    for flag, where, message in (
+        ("--out", tmp_path, "is a folder"),
+        ("--out", tmp_path / "file" / "e.json", "nothing can be written in"),
+        ("--runs", tmp_path / "file", "is a file"),
+        ("--figure", tmp_path, "is a folder"),
+    ):
+        code, out, err = run(capsys, "evaluate", "no/such-model", "--data", place, flag, where)
+        assert (code, out) == (2, "")
+        assert message in err
+    shutil.copytree(place, tmp_path / "data", ignore=shutil.ignore_patterns("model"))
+    folder = tmp_path / "data" / "spaced"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text('{"_id": "d", "text": "river"}\n')
+    (folder / "queries.jsonl").write_text('{"_id": "q 0", "text": "stone"}\n')
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq 0\td\t1\n")
+    (tmp_path / "data" / "domains.yaml").write_text(YAML.replace("{folder: c, kind: pairs}", "{folder: spaced}"))
+    argv = ("evaluate", "no/such-model", "--data", tmp_path / "data", "--role", "test", "--runs", tmp_path / "runs")
+    code, out, err = run(capsys, *argv)
+    assert (code, out) == (2, "")
+    assert "queries of spaced: the TREC format has no way to write 'q 0'" in err
+
+
+def test_a_sample_is_judged_and_called_so(place, tmp_path, capsys) -> None:
+    argv = ("evaluate", place / "model", "--data", place, "--no-baselines", "--out", tmp_path / "e.json")
+    code, out, _ = run(capsys, *argv, "--max-documents", 5, "--max-queries", 10)
+    assert code == 0
+    assert "a sample" in out
+    found = Evaluation.load(tmp_path / "e.json")
+    assert {result.queries for result in found.systems["model"]} == {10}
+    run(capsys, *argv)
+    whole = Evaluation.load(tmp_path / "e.json")
+    assert found.summary()["model"]["ndcg"] > whole.summary()["model"]["ndcg"]
+    assert run(capsys, *argv, "--max-documents", 0)[0] == 2
+
+
+def test_a_log_has_lines_with_what_is_left(place, capsys) -> None:
+    code, _, err = run(capsys, "evaluate", place / "model", "--data", place, "--no-baselines")
+    assert code == 0
+    assert "judging: 0%" in err
+    assert "judging: 100%" in err
 
 
 def test_evaluate_json_and_perturbations(place, capsys) -> None:
