@@ -6,9 +6,11 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import BertConfig, BertModel, BertTokenizer
 
@@ -136,6 +138,8 @@ def build_retriever(
         torch.manual_seed(seed)
         bert = BertModel(config)
     with tempfile.TemporaryDirectory(prefix="mogrid-") as folder:
-        bert.save_pretrained(folder)
+        # Not the model's save_pretrained: in a process group that one writes on rank 0 alone.
+        config.save_pretrained(folder)
+        save_file(bert.state_dict(), Path(folder) / "model.safetensors", metadata={"format": "pt"})
         tokenizer.save_pretrained(folder)
         return load_retriever(folder, max_length=int(tokenizer.model_max_length), **style)

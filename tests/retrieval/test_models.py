@@ -19,6 +19,7 @@ from mogrid.objectives import InfoNCE
 from mogrid.retrieval import pretrained
 from mogrid.retrieval.models import base_model, build_retriever, fold_adapters, load_retriever
 from mogrid.retrieval.thinning import kept_layers
+from tests.processes import on_ranks
 
 TEXTS = ["river stone", "cloud engine valve", "garden", "socket server packet router kernel"]
 
@@ -332,3 +333,12 @@ def test_from_scratch_by_keys(tokenizer) -> None:
     np.testing.assert_array_equal(model.encode(TEXTS), plain.encode(TEXTS))
     learned = base_model(size="1x32", texts=TEXTS * 8, vocabulary=100)
     assert learned[0].max_seq_length == 64
+
+
+def test_from_scratch_on_every_rank_of_a_process_group(tokenizer) -> None:
+    def task(rank: int) -> torch.Tensor:
+        model = build_retriever("1x32", tokenizer)
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    first, second = on_ranks(2, task)
+    assert torch.equal(first, second)
