@@ -14,7 +14,7 @@ from torch import Tensor
 from mogrid.errors import nearest
 from mogrid.solvers.errors import SolverError
 
-__all__ = ["PerObjective", "choice", "integer", "number", "per_objective", "values_of"]
+__all__ = ["PerObjective", "choice", "integer", "number", "per_objective", "place_of", "values_of"]
 
 # One value an objective: by name, or in the order of the objectives.
 PerObjective = Mapping[str, float] | Sequence[float]
@@ -64,20 +64,24 @@ def choice(solver: str, keyword: str, value: Any, known: Sequence[str]) -> str:
 
 
 def per_objective(
-    solver: str, keyword: str, values: Any, *, above: float | None = None, at_least: float | None = None
+    solver: str,
+    keyword: str,
+    values: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
 ) -> PerObjective:
     """Check one number an objective, given by name or in order; the names are checked once they are known."""
     if isinstance(values, Tensor | np.ndarray):
         values = values.tolist()
+    limits = {"above": above, "at_least": at_least, "at_most": at_most}
     if isinstance(values, Mapping):
         return {
-            str(name): number(solver, f"{keyword}[{str(name)!r}]", value, above=above, at_least=at_least)
-            for name, value in values.items()
+            str(name): number(solver, f"{keyword}[{str(name)!r}]", value, **limits) for name, value in values.items()
         }
     if isinstance(values, Sequence) and not isinstance(values, str):
-        return tuple(
-            number(solver, f"{keyword}[{i}]", value, above=above, at_least=at_least) for i, value in enumerate(values)
-        )
+        return tuple(number(solver, f"{keyword}[{i}]", value, **limits) for i, value in enumerate(values))
     raise SolverError(f"{solver}: {keyword} must give one number an objective, by name or in order, got {values!r}")
 
 
@@ -98,6 +102,13 @@ def values_of(
             f"{solver}: {keyword} has {len(values)} values for {len(objectives)} objectives ({', '.join(objectives)})"
         )
     return np.array(values, dtype=np.float64)
+
+
+def place_of(solver: str, keyword: str, name: str, objectives: tuple[str, ...]) -> int:
+    """Return the number of the objective that a keyword names."""
+    if name not in objectives:
+        raise SolverError(f"{solver}: {keyword} names no objective {name!r}{nearest(name, objectives)}")
+    return objectives.index(name)
 
 
 def _is_number(text: str) -> bool:

@@ -6,11 +6,9 @@ from numbers import Real
 
 import numpy as np
 
-from mogrid.errors import nearest
 from mogrid.solvers._qp import correlations, nonnegative_qp, spread, uniform
-from mogrid.solvers._settings import PerObjective, number, per_objective, values_of
+from mogrid.solvers._settings import PerObjective, number, per_objective, place_of, values_of
 from mogrid.solvers.base import Array, Solver, Step
-from mogrid.solvers.errors import SolverError
 
 __all__ = ["ConstrainedDescent"]
 
@@ -69,8 +67,6 @@ class ConstrainedDescent(Solver):
         reference: PerObjective | None = None,
         rate: float = 1.0,
     ) -> None:
-        if not isinstance(primary, str):
-            raise SolverError(f"{self.name}: primary must be the name of an objective, got {primary!r}")
         self.primary = primary
         self._epsilon: float | PerObjective
         if isinstance(epsilon, Real):
@@ -86,16 +82,12 @@ class ConstrainedDescent(Solver):
         return super().active(objectives)
 
     def _settings(self, objectives: tuple[str, ...]) -> tuple[int, Array, Array]:
-        if self.primary not in objectives:
-            raise SolverError(
-                f"{self.name}: primary names no objective {self.primary!r}{nearest(self.primary, objectives)}"
-            )
         if isinstance(self._epsilon, float):
             epsilon = np.full(len(objectives), self._epsilon)
         else:
             epsilon = values_of(self.name, "epsilon", self._epsilon, objectives, default=0.0)
         given = values_of(self.name, "reference", self._given, objectives, default=np.nan)
-        return objectives.index(self.primary), epsilon, given
+        return place_of(self.name, "primary", self.primary, objectives), epsilon, given
 
     def _solve(self, step: Step) -> tuple[Array, float]:
         primary, epsilon, given = self._settings(step.objectives)

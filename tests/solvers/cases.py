@@ -26,6 +26,7 @@ REQUIRED: dict[str, Any] = {
         "steps": [0, 4],
     },
     "constrained": lambda names: {"primary": names[0], "epsilon": 0.1},
+    "pcd": lambda names: {"primary": names[0]},
     "ema": lambda names: {"solver": "mgda"},
     "every_n": lambda names: {"solver": {"name": "ema", "solver": "upgrad"}, "n": 3},
 }

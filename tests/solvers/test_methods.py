@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from mogrid.solvers import (
+    COSMOS,
     DBMTL,
     DWA,
     FAMO,
     IMTLG,
+    IMTLL,
+    PBI,
+    PCD,
     AlignedMTL,
     ConFIG,
     ConstrainedDescent,
     ExcessMTL,
+    GeometricMean,
     GradNorm,
     GradVac,
     GroupDRO,
@@ -59,6 +66,88 @@ def test_uncertainty_weighting_settles_at_half_the_inverse_loss() -> None:
     for _ in range(2000):
         weights = solver.weights(of([0.5, 4.0]))
     torch.testing.assert_close(weights, torch.tensor([1.0, 0.125], dtype=torch.float64), rtol=1e-2, atol=0)
+
+
+def test_imtl_l_is_twice_uncertainty_weighting_and_settles_at_the_inverse_loss() -> None:
+    solver, other = IMTLL(rate=0.05), UncertaintyWeighting(rate=0.05, initial=0.0)
+    for step in range(2000):
+        losses = [0.5, 4.0] if step % 7 else [0.4, 5.0]
+        weights = solver.weights(of(losses))
+        assert torch.equal(weights, 2 * other.weights(of(losses)))
+    torch.testing.assert_close(weights, torch.tensor([2.0, 0.25], dtype=torch.float64), rtol=0.05, atol=0)
+
+
+def gradient_of(value: Callable[[Tensor], Tensor], losses: list[float]) -> Tensor:
+    leaf = torch.tensor(losses, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(value(leaf), leaf)
+    return gradient
+
+
+def test_losses_are_combined_by_the_gradient_of_their_scalarisation() -> None:
+    losses, p = [0.6, 0.9, 0.4], torch.tensor([0.5, 0.2, 0.3], dtype=torch.float64)
+    z = torch.tensor([0.1, 0.0, 0.2], dtype=torch.float64)
+
+    def boundary(values: Tensor) -> Tensor:
+        along = (values - z) @ p / p.norm()
+        return along + 5 * (values - z - along * p / p.norm()).norm()
+
+    cases = [
+        (GeometricMean(), lambda v: v.prod() ** (1 / 3)),
+        (COSMOS(p.tolist(), 0.7), lambda v: p @ v - 0.7 * torch.cosine_similarity(p, v, dim=0)),
+        (PBI(p.tolist(), ideal=z.tolist()), boundary),
+    ]
+    for solver, value in cases:
+        torch.testing.assert_close(solver.weights(of(losses, names=ABC)), gradient_of(value, losses))
+
+
+def test_pbi_and_cosmos_raise_what_is_too_small_for_its_share() -> None:
+    for solver in (PBI([1.0, 1.0]), COSMOS([1.0, 1.0], penalty=5.0)):
+        weights = solver.weights(of([3.0, 0.5]))
+        assert weights[0] > 0 > weights[1]
+        on_the_line = solver.weights(of([2.0, 2.0]))
+        assert on_the_line[0] == pytest.approx(float(on_the_line[1]))
+
+
+def test_a_loss_of_zero_leaves_the_geometric_mean() -> None:
+    assert GeometricMean().weights(of([0.0, 2.0, 8.0], names=ABC)).tolist() == pytest.approx([0.0, 1.0, 0.25])
+
+
+def test_pcd_is_the_closest_direction_that_keeps_its_promises() -> None:
+    """Against a general solver of quadratic programmes, over the directions themselves."""
+    from scipy.optimize import LinearConstraint, minimize
+
+    for seed in range(5):
+        j = random_jacobian(3, seed).numpy()
+        unit = j / np.linalg.norm(j, axis=1)[:, None]
+        promises = LinearConstraint(unit[[0, 2]], [0.3, 0.1], np.inf)
+        found = minimize(
+            lambda d, own=unit[1]: ((d - own) ** 2).sum() / 2, unit[1], constraints=promises, method="SLSQP",
+            options={"ftol": 1e-14},
+        ).x  # fmt: skip
+        weights = PCD("b", tau={"a": 0.3, "c": 0.1}).weights(of(jacobian=torch.from_numpy(j), names=ABC)).numpy()
+        expected = found / np.linalg.norm(found) * np.linalg.norm(j[1])
+        np.testing.assert_allclose(weights @ j, expected, atol=1e-4)
+        progress = unit @ (weights @ j) / np.linalg.norm(weights @ j)
+        assert progress[0] > 0
+        assert progress[2] > 0
+
+
+def test_pcd_where_nothing_can_be_promised_and_where_the_primary_rests() -> None:
+    opposed = torch.tensor([[1.0, 0.5], [0.0, 1.0], [0.0, -1.0]], dtype=torch.float64)
+    assert PCD("a").weights(of(jacobian=opposed, names=ABC)).tolist() == pytest.approx([1.0, 0.0, 0.0])
+    resting = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
+    weights = PCD("a", tau=0.5).weights(of(jacobian=resting, names=ABC))
+    assert weights[0] == 0
+    assert (resting @ (weights @ resting))[1:].min() > 0
+    solver = PCD("a", tau=1.0, beta=0.5)
+    level = torch.eye(2, dtype=torch.float64)
+    assert solver.weights(of(jacobian=level)).tolist() == pytest.approx([0.5**0.5, 0.5**0.5])
+    small = solver.weights(of(jacobian=level * torch.tensor([[1.0], [0.1]])))  # a tenth of what it was asks for less
+    assert float(small[1]) * 0.1 < 0.25 * float(small[0])
+    with pytest.raises(SolverError, match=r"pcd: tau\['b'\] must be finite and at least 0 and at most 1, got 2"):
+        PCD("a", tau={"b": 2.0})
+    with pytest.raises(SolverError, match="pcd: primary names no objective 'd'; known"):
+        PCD("d").active(ABC)
 
 
 def test_dwa_ratio_of_windows() -> None:

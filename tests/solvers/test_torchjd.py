@@ -14,14 +14,19 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from mogrid.solvers import (
+    COSMOS,
     IMTLG,
+    IMTLL,
     MGDA,
+    PBI,
+    PCD,
     AlignedMTL,
     CAGrad,
     ConFIG,
     DualProj,
     FairGrad,
     FixedWeights,
+    GeometricMean,
     GradVac,
     NashMTL,
     PCGrad,
@@ -168,3 +173,43 @@ def test_agrees_with_torchjd(name: str, shape: tuple[int, int]) -> None:
     if name in ("fairgrad", "aligned_mtl"):  # in another unit of length
         expected, actual = expected / expected.norm(), actual / actual.norm()
     assert_close(actual, expected, rtol=5e-3, atol=5e-3 * float(expected.norm()))
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (3, 8), (5, 12), (8, 20), (6, 3)])
+@pytest.mark.parametrize("tau", [0.0, 0.02, 0.6])
+def test_pcd_agrees_with_torchjd_step_by_step(shape: tuple[int, int], tau: float) -> None:
+    """Both keep a moving average of the squared norms; their constant under the root is 1e-8."""
+    aggregation = pytest.importorskip("torchjd.aggregation")
+    names = tuple(map(str, range(shape[0])))
+    theirs, ours = aggregation.PCD(tau=tau, beta=0.9), PCD("0", tau, 0.9)
+    generator = torch.Generator().manual_seed(sum(shape))
+    for _ in range(4):
+        jacobian = torch.randn(shape, generator=generator, dtype=torch.float64)
+        weights = ours.weights(StepStatistics(names, gramian=jacobian @ jacobian.T))
+        assert_close(weights @ jacobian, theirs(jacobian), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("losses", [[0.7, 2.0], [3.0, 0.1, 1.0], [1.0, 1.0, 1.0, 1.0, 5.0]])
+@pytest.mark.parametrize("name", ["geometric_mean", "cosmos", "pbi", "imtl_l"])
+def test_scalarisers_agree_with_torchjd(name: str, losses: list[float]) -> None:
+    scalarization = pytest.importorskip("torchjd.scalarization")
+    count = len(losses)
+    share = torch.linspace(1, 2, count, dtype=torch.float64)
+    share = share / share.sum()
+    ideal = torch.full((count,), 0.05, dtype=torch.float64)
+    theirs, ours = {
+        "geometric_mean": lambda: (scalarization.GeometricMean(), GeometricMean()),
+        "cosmos": lambda: (scalarization.COSMOS(0.8, share), COSMOS(share.tolist(), 0.8)),
+        "pbi": lambda: (scalarization.PBI(3.0, share, ideal), PBI(share.tolist(), 3.0, ideal.tolist())),
+        "imtl_l": lambda: (scalarization.IMTLL(count).double(), IMTLL(rate=0.05)),
+    }[name]()
+    learned = list(theirs.parameters())
+    optimiser = torch.optim.Adam(learned, lr=0.05, eps=1e-30) if learned else None
+    for _ in range(3):  # what it learns, it learns alike
+        values = torch.tensor(losses, dtype=torch.float64, requires_grad=True)
+        theirs(values).backward()
+        weights = ours.weights(StepStatistics(tuple(map(str, range(count))), values.detach()))
+        assert_close(weights, values.grad, rtol=1e-9, atol=1e-9)
+        if optimiser is not None:
+            optimiser.step()
+            optimiser.zero_grad()
