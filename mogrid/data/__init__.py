@@ -1,19 +1,19 @@
 """Retrieval data: domains with roles, readers, training pairs, leaks, batches without false negatives."""
 
-from mogrid.data.beir import read_beir
-from mogrid.data.collections import read_collection
-from mogrid.data.domain import Collection, Domain, Role, Split
-from mogrid.data.dpr import read_dpr
+from mogrid.data.collections import read_collection, read_single
+from mogrid.data.domain import NO_SOURCE, Collection, Domain, Role, Split
 from mogrid.data.embedded import embedded_collection
 from mogrid.data.leaks import LeakReport, leak_report, near_duplicates
-from mogrid.data.msmarco import read_msmarco
 from mogrid.data.pairs import training_pairs
-from mogrid.data.readers import READERS
-from mogrid.data.rows import domain_from_dataset, read_ir_datasets, read_pairs, read_saved_dataset
+from mogrid.data.readers import READERS, read_beir, read_domain, read_dpr, read_msmarco
+from mogrid.data.records import Columns
+from mogrid.data.rows import domain_from_dataset
 
 __all__ = [
+    "NO_SOURCE",
     "READERS",
     "Collection",
+    "Columns",
     "Domain",
     "LeakReport",
     "Role",
@@ -24,10 +24,9 @@ __all__ = [
     "near_duplicates",
     "read_beir",
     "read_collection",
+    "read_domain",
     "read_dpr",
-    "read_ir_datasets",
     "read_msmarco",
-    "read_pairs",
-    "read_saved_dataset",
+    "read_single",
     "training_pairs",
 ]

@@ -1,39 +1,47 @@
-"""Which folders are what: a YAML file that gives every domain its role."""
+"""Which folders are what: a YAML file that gives every domain its role, or one data set alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pydantic import Field, field_validator
 
 from mogrid.config import Strict, YamlFile, read_yaml
-from mogrid.data.domain import Collection, Domain, Role
-from mogrid.data.readers import READERS, Reader
+from mogrid.data.domain import NO_SOURCE, Collection, Domain, Role
+from mogrid.data.places import below, existing
+from mogrid.data.readers import READERS, kind_of, read_domain
+from mogrid.data.records import Columns
 from mogrid.errors import ConfigError, DataError, MogridError, RoleError, nearest
 
-__all__ = ["read_collection"]
+__all__ = ["read_collection", "read_single"]
 
 # The names that published sets use for a role, tried in this order.
-_USUAL = {Role.TRAIN: ("train",), Role.SELECT: ("dev", "select", "validation", "test"), Role.TEST: ("test",)}
+_USUAL = {
+    Role.TRAIN: ("train",),
+    Role.SELECT: ("dev", "select", "validation", "valid", "val"),
+    Role.TEST: ("test",),
+}
 
 
 class _Named(Strict):
     folder: str
-    kind: str = "beir"
+    kind: str | None = None
+    columns: Columns | None = None
 
     @field_validator("kind")
     @classmethod
-    def _known_kind(cls, kind: str) -> str:
-        if kind not in READERS:
+    def _known_kind(cls, kind: str | None) -> str | None:
+        if kind is not None and kind not in READERS:
             raise ValueError(f"unknown kind{nearest(kind, READERS)}")
         return kind
 
 
 class _Source(_Named):
-    train: str = "train"
-    select: str = "dev"
-    test: str = "test"
+    train: str | None = None
+    select: str | None = None
+    test: str | None = None
+    drop_overlap: bool = False
 
 
 class _Other(_Named):
@@ -41,23 +49,23 @@ class _Other(_Named):
 
 
 class _Others(Strict):
-    train: list[_Other] = Field(min_length=1)
-    select: list[_Other] = Field(min_length=1)
-    test: list[_Other] = Field(min_length=1)
+    train: list[_Other] = Field(default_factory=list)
+    select: list[_Other] = Field(default_factory=list)
+    test: list[_Other] = Field(default_factory=list)
 
 
 class _Domains(Strict):
-    source: _Source
-    ood: _Others
+    source: _Source | None = None
+    ood: _Others = _Others()
 
 
-def read_collection(folder: Path | str, domains: Path | str | None = None) -> Collection:
+def read_collection(folder: Path | str, domains: Path | str | None = None, *, need: Iterable[Role] = ()) -> Collection:
     """Read the data sets below a folder that a YAML file names, each in its role.
 
     Parameters
     ----------
     folder : Path
-        Holds one folder per domain.
+        Holds one folder or file per domain. Without a file of domains, it may be one data set itself (`read_single`).
     domains : Path, optional
         ``domains.yaml`` in the folder by default::
 
@@ -65,75 +73,142 @@ def read_collection(folder: Path | str, domains: Path | str | None = None) -> Co
             ood:
               train: [{folder: tldr}, {folder: medquad}]
               select: [{folder: debian-desc, split: dev}]
-              test: [{folder: pubmedqa}, {folder: mine, kind: pairs}]
+              test: [{folder: pubmedqa}, {folder: faq.csv, columns: {query: frage, document: antwort}}]
 
-        The split of an OOD domain is the usual one of its role (``train``, ``dev``, ``test``) when left out. Kinds
-        are those of `mogrid.data.READERS`: ``beir`` (the default), ``dpr``, ``msmarco``, ``pairs``, ``huggingface``,
-        and ``ir_datasets``, whose folder is an id and whose splits are the rest of it.
+        All of it may be left out but one domain. The source has the splits that are named, and those of the usual
+        names (``train``, ``dev``, ``test``) that are there; that of another domain is the usual one of its role when
+        left out. ``kind`` is one of `mogrid.data.READERS`, and found by the files when left out; ``ir_datasets`` has
+        to be named: its folder is an id, and its splits are the rest of it. ``drop_overlap: true`` of the source keeps
+        a query that stands in two splits in the one that is judged last.
+    need : iterable of Role
+        What the caller cannot do without.
 
     Raises
     ------
     ConfigError
-        The YAML file is missing or wrong; names file and line.
+        The YAML file is missing or wrong, or has nothing in a role that is needed; names file and line.
     RoleError
-        A folder stands in two roles.
+        A folder stands in two roles, a query in two splits.
     DataError
-        A folder cannot be read.
+        A folder is missing or cannot be read.
     """
-    folder = Path(folder)
-    file = read_yaml(Path(domains) if domains is not None else folder / "domains.yaml")
+    folder = existing(folder)
+    if domains is None and not (folder / "domains.yaml").is_file():
+        return read_single(folder, need=need)
+    file = read_yaml(existing(domains) if domains is not None else folder / "domains.yaml")
     settings = file.parse(_Domains)
-    used: dict[Path, str] = {}
-    source = settings.source
-    splits = {Role.TRAIN: source.train, Role.SELECT: source.select, Role.TEST: source.test}
-    first = _read(folder, source, splits, file, ("source",), used, "the source")
-    others: list[Domain] = []
-    for role in Role:
-        for i, entry in enumerate(getattr(settings.ood, role)):
-            reader, path = READERS[entry.kind], folder / entry.folder
-            split = entry.split if entry.split is not None else _usual_split(reader, path, role)
-            others.append(_read(folder, entry, {role: split}, file, ("ood", str(role), i), used, f"OOD {role}"))
+    reading = _Reading(folder, file)
+    source = NO_SOURCE if settings.source is None else reading.source(settings.source)
+    others = [reading.other(role, row, entry) for role in Role for row, entry in enumerate(getattr(settings.ood, role))]
     try:
-        return Collection(source=first, ood=tuple(others))
-    except MogridError as error:
-        raise type(error)(f"{file.path}: {error}") from error
+        collection = Collection(source, tuple(others))
+    except RoleError as error:
+        raise RoleError(f"{file.path}: {error}") from error
+    return _with(collection, need, str(file.path))
 
 
-def _read(
-    folder: Path,
-    entry: _Named,
-    splits: Mapping[Role, str],
-    file: YamlFile,
-    location: tuple[str | int, ...],
-    used: dict[Path, str],
-    what: str,
-) -> Domain:
-    reader = READERS[entry.kind]
-    if reader.local:
-        return reader.read(_inside(folder, entry.folder, file, (*location, "folder"), used, what), splits)
-    return reader.read(entry.folder, splits)
+def read_single(path: Path | str, *, need: Iterable[Role] = ()) -> Collection:
+    """Read one data set, without a file of domains: a collection of a source alone.
 
+    Its splits have the roles of their usual names (``train``; ``dev`` and the like; ``test``). A set with one split of
+    another name, or of one file, is there to be judged: its role is ``test``. Without a select split nothing can be
+    calibrated or tuned on it; `Collection.with_role` says what is there.
 
-def _usual_split(reader: Reader, path: Path, role: Role) -> str:
-    there = reader.splits(path) if reader.local else []
-    return next((name for name in _USUAL[role] if name in there), _USUAL[role][0])
+    Parameters
+    ----------
+    path : Path
+        A folder or file of any kind in `mogrid.data.READERS` that its files show.
+    need : iterable of Role
+        What the caller cannot do without.
 
-
-def _inside(
-    folder: Path, name: str, file: YamlFile, location: tuple[str | int, ...], used: dict[Path, str], what: str
-) -> Path:
-    """Return the path of a named folder: below the data folder, and named only once."""
-    place = file.place(location)
+    Raises
+    ------
+    ConfigError
+        It has no split in a role that is needed, or it is not clear which role a split has.
+    RoleError, DataError
+        As `read_domain`.
+    """
+    path = existing(path)
     try:
-        path = (folder / name).resolve()
-    except (OSError, ValueError, RuntimeError) as error:  # a name too long, with a null byte, a loop of links
-        raise ConfigError(f"{place}: {name!r} names no folder ({error})") from error
-    if not path.is_relative_to(folder.resolve()) or path == folder.resolve():
-        raise ConfigError(f"{place}: {name!r} lies outside {folder}")
-    if path in used:
-        raise RoleError(f"{place}: {name!r} is named as {used[path]} and as {what}; a domain has one role")
-    if not path.is_dir():
-        there = [other.name for other in folder.iterdir() if other.is_dir()] if folder.is_dir() else []
-        raise DataError(f"{place}: no folder {name!r} in {folder}{nearest(name, there)}")
-    used[path] = what
-    return path
+        kind = kind_of(path)
+    except DataError as error:
+        raise DataError(f"{error}, and no domains.yaml that says which folder is what") from error
+    there = [path.name.split(".")[0]] if path.is_file() else READERS[kind].splits(path)
+    splits = _usual(there)
+    if not splits and len(there) == 1:
+        splits = {Role.TEST: there[0]}
+    if not splits:
+        raise ConfigError(
+            f"{path}: which of its splits is what ({', '.join(there) or 'none'})? Give a domains.yaml such as "
+            f"source: {{folder: {path.name}, test: SPLIT}}"
+        )
+    return _with(Collection(read_domain(path, splits, kind=kind)), need, str(path))
+
+
+def _usual(there: Iterable[str]) -> dict[Role, str]:
+    """Return the splits that have a usual name of a role."""
+    known = set(there)
+    found = {role: next((name for name in usual if name in known), None) for role, usual in _USUAL.items()}
+    return {role: name for role, name in found.items() if name is not None}
+
+
+def _with(collection: Collection, need: Iterable[Role], where: str) -> Collection:
+    for role in need:
+        if not collection.with_role(role):
+            there = sorted({str(role) for domain in collection.domains for role in domain.splits})
+            raise ConfigError(f"{where}: no data of role {role}, which is needed (there is: {', '.join(there)})")
+    return collection
+
+
+class _Reading:
+    """Data sets of one file of domains; each is named once."""
+
+    def __init__(self, folder: Path, file: YamlFile) -> None:
+        self.folder, self.file = folder, file
+        self.used: dict[Path, str] = {}
+
+    def source(self, entry: _Source) -> Domain:
+        """Read the source."""
+        place = self.file.place(("source", "folder"))
+        there = self._splits(entry, place, "the source")
+        named = {role: name for role in Role if (name := getattr(entry, role)) is not None}
+        splits = named if there is None else {**_usual(there), **named}
+        if not splits:
+            raise ConfigError(
+                f"{place}: which splits does {entry.folder!r} have ({', '.join(there or []) or 'unknown'})?"
+            )
+        return self._read(entry, {role: splits[role] for role in Role if role in splits}, place, entry.drop_overlap)
+
+    def other(self, role: Role, row: int, entry: _Other) -> Domain:
+        """Read a domain that is not the source."""
+        place = self.file.place(("ood", str(role), row, "folder"))
+        there = self._splits(entry, place, f"OOD {role}") or []
+        split = entry.split or _usual(there).get(role)
+        if split is None and role is Role.SELECT and "test" in there:
+            split = "test"
+        if split is None and len(there) == 1 and not _usual(there):
+            split = there[0]
+        return self._read(entry, {role: split or _USUAL[role][0]}, place)
+
+    def _splits(self, entry: _Named, place: str, what: str) -> list[str] | None:
+        """Return the splits that a set has, where that can be known; note that the set is used."""
+        if entry.kind is not None and not READERS[entry.kind].local:
+            return None
+        try:
+            path = below(self.folder, entry.folder)
+            kind = entry.kind or kind_of(path)
+        except MogridError as error:
+            raise type(error)(f"{place}: {error}") from error
+        if (known := path.resolve()) in self.used:
+            raise RoleError(
+                f"{place}: {entry.folder!r} is named as {self.used[known]} and as {what}; a domain has one role"
+            )
+        self.used[known] = what
+        return [path.name.split(".")[0]] if path.is_file() else READERS[kind].splits(path)
+
+    def _read(self, entry: _Named, splits: Mapping[Role, str], place: str, drop_overlap: bool = False) -> Domain:
+        given = {"kind": entry.kind, "columns": entry.columns, "drop_overlap": drop_overlap}
+        try:
+            return read_domain(entry.folder, splits, root=self.folder, **given)  # type: ignore[arg-type]
+        except (ConfigError, RoleError) as error:
+            raise type(error)(f"{place}: {error}") from error

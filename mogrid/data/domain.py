@@ -11,7 +11,7 @@ from functools import cached_property
 
 from mogrid.errors import DataError, RoleError
 
-__all__ = ["Collection", "Domain", "Role", "Split"]
+__all__ = ["NO_SOURCE", "Collection", "Domain", "Role", "Split"]
 
 
 class Role(StrEnum):
@@ -34,12 +34,15 @@ class Split:
         Above 0 is relevant.
     documents : mapping of document id to text
         Given to training in place of the corpus' own text: where the query was cut out of the document, the rest.
+    variants : mapping of str to mapping of query id to text
+        By name, the same queries written otherwise by people or tools, such as with their typing errors.
     """
 
     role: Role
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
     documents: Mapping[str, str] = field(default_factory=dict)
+    variants: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,13 @@ class Domain:
     corpus : mapping of document id to text
         Title and text in one string.
     splits : mapping of Role to Split
+    dropped : mapping of str to int
+        What reading left out → how often: repetitions that agree, judgements of documents that are not there.
 
     Raises
     ------
     RoleError
-        A query stands in two splits: what is learned from one would be measured in the other.
+        A query - one id with one text - stands in two splits: what is learned from one would be measured in the other.
     DataError
         A judgement names an unknown document or query.
     """
@@ -64,6 +69,7 @@ class Domain:
     name: str
     corpus: Mapping[str, str]
     splits: Mapping[Role, Split]
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         seen: dict[str, Role] = {}
@@ -74,10 +80,13 @@ class Domain:
                 unknown = next((document for document in judged if document not in self.corpus), None)
                 if unknown is not None:
                     raise DataError(f"domain {self.name!r}: query {query!r} is judged on unknown document {unknown!r}")
-            for query in split.queries:
-                if query in seen:
-                    raise RoleError(f"domain {self.name!r}: query {query!r} is in both {seen[query]} and {role} splits")
-                seen[query] = role
+            for query, text in split.queries.items():
+                other = seen.setdefault(query, role)
+                if other is not role and self.splits[other].queries[query] == text:
+                    raise RoleError(
+                        f"domain {self.name!r}: query {query!r} is in both {other} and {role} splits: {text[:80]!r}; "
+                        "drop_overlap: true keeps it where it is judged last"
+                    )
 
     def split(self, role: Role) -> Split:
         """Return the split of a role, or raise `RoleError` naming those there are."""
@@ -99,12 +108,20 @@ class Domain:
                 "queries": dict(split.queries),
                 "qrels": {q: dict(d) for q, d in split.qrels.items()},
                 "documents": dict(split.documents),
+                **(
+                    {"variants": {name: dict(texts) for name, texts in split.variants.items()}}
+                    if split.variants
+                    else {}
+                ),
             }
             for role, split in self.splits.items()
         }
         for value in (self.name, dict(self.corpus), splits):
             digest.update(json.dumps(value, sort_keys=True, ensure_ascii=True).encode())
         return digest.hexdigest()
+
+
+NO_SOURCE = Domain("(no source)", {}, {})
 
 
 @dataclass(frozen=True)
@@ -114,22 +131,22 @@ class Collection:
     Attributes
     ----------
     source : Domain
-        With a train, a select and a test split.
+        With a split for each role that it is used in; `NO_SOURCE`, without any, where there are other domains alone.
     ood : tuple of Domain
         Each for training, for selecting or for testing, never for two of them.
 
     Raises
     ------
     RoleError
-        The source lacks a split, or a domain appears with two roles.
+        There is no split at all, or a domain appears with two roles.
     """
 
     source: Domain
-    ood: tuple[Domain, ...]
+    ood: tuple[Domain, ...] = ()
 
     def __post_init__(self) -> None:
-        for role in Role:
-            self.source.split(role)
+        if not self.source.splits and not self.ood:
+            raise RoleError("a collection needs a domain with a split")
         roles: dict[str, str] = {self.source.name: "source"}
         for domain in self.ood:
             if len(domain.splits) != 1:
@@ -143,16 +160,25 @@ class Collection:
         """Return the OOD domains of a role."""
         return tuple(domain for domain in self.ood if role in domain.splits)
 
+    @property
+    def domains(self) -> tuple[Domain, ...]:
+        """The source, where there is one, and the others."""
+        return (self.source, *self.ood) if self.source.splits else self.ood
+
+    def with_role(self, role: Role) -> tuple[Domain, ...]:
+        """Return the domains that have a split of a role, the source first."""
+        return tuple(domain for domain in self.domains if role in domain.splits)
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over all domains and their roles."""
-        parts = [self.source.fingerprint, *(domain.fingerprint for domain in self.ood)]
+        parts = [domain.fingerprint for domain in self.domains]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
     def summary(self) -> list[tuple[str, str, int, int, int]]:
         """Return (domain, role, documents, queries, judgements) of every split, for a table."""
         rows = []
-        for domain in (self.source, *self.ood):
+        for domain in self.domains:
             for role, split in domain.splits.items():
                 label = f"source, {role}" if domain is self.source else f"OOD, {role}"
                 judgements = sum(len(judged) for judged in split.qrels.values())

@@ -4,49 +4,37 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
 from mogrid.errors import DataError, nearest
 
-__all__ = ["checked_text", "integer", "json_lines", "lines", "located", "names", "open_bytes", "reason_of", "text_of"]
+__all__ = [
+    "checked_text",
+    "identifier_of",
+    "integer",
+    "is_header",
+    "json_lines",
+    "judgements",
+    "lines",
+    "open_bytes",
+    "parsed",
+    "text_of",
+    "words_of",
+]
 
-
-def located(folder: Path, pattern: str, name: str, known: Iterable[str] | None = None) -> Path:
-    """Return the file ``pattern`` with ``*`` replaced by a name, or its ``.gz``, that lies in a folder.
-
-    Names that would have been right are ``known``, or those for which the folder holds the file.
-
-    Raises
-    ------
-    DataError
-        There is none, or ``..`` or a symbolic link leads out of the folder.
-    """
-    path = folder / pattern.replace("*", name)
-    try:
-        if not path.is_file() and path.with_name(f"{path.name}.gz").is_file():
-            path = path.with_name(f"{path.name}.gz")
-        outside = not path.resolve().is_relative_to(folder.resolve())
-        there = path.is_file()
-    except (OSError, ValueError, RuntimeError) as error:  # a name too long, with a null byte, a loop of links
-        raise DataError(f"{folder}: {name!r} names no file ({error})") from error
-    if outside:
-        raise DataError(f"{path}: leads out of {folder}")
-    if not there:
-        hint = nearest(name, names(folder, pattern) if known is None else known) if "*" in pattern else ""
-        raise DataError(f"{path}: no such file{hint}" if hint else f"{path}: cannot be read (no such file)")
-    return path
-
-
-def names(folder: Path, pattern: str) -> list[str]:
-    """Return what ``*`` stands for in the files of a folder, compressed or not."""
-    before, _, after = (folder / pattern).name.partition("*")
-    parent = (folder / pattern).parent
-    found = (*parent.glob(f"{before}*{after}"), *parent.glob(f"{before}*{after}.gz"))
-    return sorted({path.name.removesuffix(".gz").removeprefix(before).removesuffix(after) for path in found})
+# C's white space, as trec_eval has it; an id may hold the rest of Unicode's.
+_SPACE = re.compile(r"[ \t\v\f\r]+")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}(\.0*)?")
+_HEADER = re.compile(
+    r"[#_]?((query|topic|corpus|doc|document|passage|psg)s?[-_ ]?(id)?|[qpd]?id|iter(ation)?|score|rank|tag|text"
+    r"|rel(evance)?|label|title|url|body|contents?|run)",
+    re.IGNORECASE,
+)
 
 
 @contextmanager
@@ -61,44 +49,103 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def reason_of(error: ValueError | RecursionError) -> str:
-    """Return why a text is not JSON."""
-    return "nested too deeply" if isinstance(error, RecursionError) else getattr(error, "msg", str(error))
-
-
 def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (number from 1, text) of every line that is not blank."""
+    """Yield (number from 1, text) of every line that is not blank, without byte-order marks."""
     with open_bytes(path) as file:
         for number, raw in enumerate(file, start=1):
             try:
-                text = raw.decode("utf-8").rstrip("\r\n")
+                text = raw.decode("utf-8").rstrip("\r\n").removeprefix("\ufeff")
             except UnicodeDecodeError as error:
-                raise DataError(f"{path}:{number}: not UTF-8 at byte {error.start} of the line") from error
+                utf16 = raw[:2] in (b"\xff\xfe", b"\xfe\xff")
+                why = "but UTF-16; save it as UTF-8" if utf16 else f"at byte {error.start} of the line"
+                raise DataError(f"{path}:{number}: not UTF-8 {why}") from error
             if text.strip():
                 yield number, text
 
 
-def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (number from 1, object) of every line that is not blank."""
+def parsed(text: str, path: Path, line: int | None = None) -> Any:
+    """Return the value of a JSON text, or raise a `DataError` that names the line."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else getattr(error, "msg", str(error))
+        place = line if line is not None else getattr(error, "lineno", 1)
+        raise DataError(f"{path}:{place}: not JSON ({reason})") from error
+
+
+def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (place, object) of every line that is not blank."""
     for number, text in lines(path):
-        try:
-            record = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}:{number}: not JSON ({reason_of(error)})") from error
+        record = parsed(text, path, number)
         if not isinstance(record, dict):
             raise DataError(f"{path}:{number}: expected an object, got {type(record).__name__}")
-        yield number, record
+        yield f"{path}:{number}", record
+
+
+def words_of(line: str) -> list[str]:
+    """Return the fields of a line of a TREC file."""
+    return [word for word in _SPACE.split(line) if word]
+
+
+def is_header(fields: list[str]) -> bool:
+    """Whether a file's first line names its columns: every field is the usual name of one (a column of 0 has none)."""
+    named = [field.strip() for field in fields if field not in ("0", "Q0")]
+    return len(named) > 1 and named[-1] == fields[-1].strip() and all(_HEADER.fullmatch(name) for name in named)
+
+
+def judgements(path: Path, *, header: bool = False) -> Iterator[tuple[str, str, str, int]]:
+    """Yield (place, query, document, relevance) of BEIR's, MS MARCO's and TREC's files of judgements.
+
+    Fields are separated by tabs or by white space: query, document, relevance; or, of four, with one that nobody reads
+    in second place. A first line of usual names of columns is passed over.
+
+    Parameters
+    ----------
+    path : Path
+    header : bool
+        Whether the first line is read as the columns' names whatever it holds, and must not be a judgement (BEIR).
+    """
+    for place, fields in _fields(path, header):
+        if len(fields) not in ((3,) if header else (3, 4)):
+            wanted = "3 fields separated by tabs" if header else "'query 0 document relevance'"
+            raise DataError(f"{place}: expected {wanted}, got {len(fields)} fields")
+        yield place, fields[0], fields[-2], integer(fields[-1], place)
+
+
+def _fields(path: Path, header: bool) -> Iterator[tuple[str, list[str]]]:
+    for row, (number, text) in enumerate(lines(path)):
+        place, fields = f"{path}:{number}", text.split("\t")
+        if not header and (len(fields) != 4 and not (len(fields) == 3 and " " not in text)):
+            fields = words_of(text)
+        if row == 0 and header and (len(fields) != 3 or _INTEGER.fullmatch(fields[-1].strip())):
+            raise DataError(f"{place}: expected the header 'query-id<TAB>corpus-id<TAB>score', got {text[:60]!r}")
+        if row > 0 or not (header or is_header(fields)):
+            yield place, fields
 
 
 def text_of(record: Mapping[str, Any], key: str, place: str) -> str:
-    """Return a string of a record."""
+    """Return a string of a record; null is an empty one."""
     if key not in record:
-        raise DataError(f"{place}: no {key!r}")
+        raise DataError(f"{place}: no {key!r}{nearest(key, map(str, record))}")
     value = record[key]
+    if value is None:
+        return ""
     if not isinstance(value, str):
         raise DataError(f"{place}: {key!r} must be a string, got {type(value).__name__}")
-    if key == "_id" and not value:
-        raise DataError(f"{place}: '_id' is empty")
+    return checked_text(value, repr(key), place)
+
+
+def identifier_of(record: Mapping[str, Any], key: str, place: str) -> str:
+    """Return an id of a record: a string that is not empty, or an integer as one."""
+    value = record.get(key)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if value is None:
+        raise DataError(f"{place}: no {key!r}{nearest(key, map(str, record))}")
+    if not isinstance(value, str):
+        raise DataError(f"{place}: {key!r} must be a string or an integer, got {type(value).__name__}")
+    if not value:
+        raise DataError(f"{place}: {key!r} is empty")
     return checked_text(value, repr(key), place)
 
 
@@ -112,11 +159,11 @@ def checked_text(value: str, what: str, place: str) -> str:
 
 
 def integer(value: object, place: str) -> int:
-    """Return a relevance, which trec_eval keeps in 32 bits."""
-    try:
-        number = int(value) if isinstance(value, str) else value
-    except ValueError:
-        number = None
-    if not isinstance(number, int) or isinstance(number, bool) or abs(number) >= 2**31:
+    """Return a relevance, which trec_eval keeps in 32 bits; ``1.0`` is one."""
+    if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
+        value = int(value.strip().partition(".")[0])
+    elif isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**31:
         raise DataError(f"{place}: relevance must be an integer, got {str(value)[:40]!r}")
-    return number
+    return value

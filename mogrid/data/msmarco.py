@@ -1,40 +1,54 @@
-"""Read the tab-separated files of MS MARCO: a collection, queries and judgements."""
+"""Read the tab-separated files of MS MARCO, and of DL-typo, whose queries people mistyped."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from mogrid.data.domain import Domain, Role, Split
-from mogrid.data.lines import integer, lines, located, names
+from mogrid.data.building import DomainBuilder
+from mogrid.data.domain import Role
+from mogrid.data.lines import is_header, judgements, lines
+from mogrid.data.places import located, names
 from mogrid.errors import DataError
 
-__all__ = ["msmarco_splits", "read_msmarco"]
+__all__ = ["fill_dl_typo", "fill_msmarco", "msmarco_splits"]
 
 
-def read_msmarco(folder: Path | str, splits: Mapping[Role, str], *, name: str | None = None) -> Domain:
-    """Read a domain from ``collection.tsv``, ``queries.SPLIT.tsv`` and ``qrels.SPLIT.tsv``, without headers.
+def fill_msmarco(builder: DomainBuilder, folder: Path, splits: Mapping[Role, str]) -> None:
+    """Add ``collection.tsv``, ``queries.SPLIT.tsv`` and ``qrels.SPLIT.tsv``.
 
-    Lines are ``id<TAB>text`` (of documents also ``id<TAB>url<TAB>title<TAB>text``), and ``query<TAB>0<TAB>document<TAB>
-    relevance``, or the same with spaces as trec_eval has it.
-
-    Raises
-    ------
-    DataError
-        Naming file and line: missing, malformed, an id that repeats or is unknown, a split without a relevant pair.
-    RoleError
-        A query stands in two of the splits.
+    Lines are ``id<TAB>text``, where a text may hold tabs, each read as a space; ``id<TAB>url<TAB>title<TAB>text`` of
+    MS MARCO's documents, without the address; and ``query<TAB>0<TAB>document<TAB>relevance``, or the same with spaces
+    as trec_eval has it. A first line of column names is passed over.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
-    corpus = _texts(located(folder, "collection.tsv", ""), "document")
-    made = {}
+    _collect(builder, folder)
     for role, split in splits.items():
-        path = located(folder, "qrels.*.tsv", split)
-        queries = _texts(located(folder, "queries.*.tsv", split), "query")
-        made[role] = Split(role, *_judgements(path, queries, corpus))
-    return Domain(name or folder.name, corpus, made)
+        queries = _queries(builder, located(folder, "queries.*.tsv", split))
+        path = builder.files[role] = located(folder, "qrels.*.tsv", split)
+        builder.judged(role, queries, judgements(path))
+
+
+def fill_dl_typo(builder: DomainBuilder, folder: Path, splits: Mapping[Role, str]) -> None:
+    """Add DL-typo (Zhuang & Zuccon, arXiv 2204.00716) and MS MARCO's passages: one split, of any name.
+
+    ``query.tsv`` has the queries as they were meant, ``qrels.txt`` their judgements, ``collection.tsv`` the passages.
+    Every other ``query.NAME.tsv`` is a variant of the split: ``typo`` as people typed the queries, ``typo.ms`` and
+    ``typo.py`` as spell checkers mended that.
+    """
+    _collect(builder, folder)
+    queries = _queries(builder, located(folder, "query.tsv"))
+    variants = {name: _queries(builder, located(folder, "query.*.tsv", name)) for name in names(folder, "query.*.tsv")}
+    if "typo" not in variants:
+        raise DataError(f"{folder}: no query.typo.tsv, the queries as people typed them")
+    for role in splits:
+        builder.judged(role, queries, judgements(located(folder, "qrels.txt")))
+        judged = builder.queries[role]
+        for name, texts in variants.items():
+            missing = next((query for query in judged if not texts.get(query, "").strip()), None)
+            if missing is not None:
+                raise DataError(f"{folder}: query.{name}.tsv has no text for query {missing!r}")
+            own = {query: texts[query] for query in judged}
+            builder.variants.setdefault(role, {})[name] = own
 
 
 def msmarco_splits(folder: Path) -> list[str]:
@@ -42,40 +56,28 @@ def msmarco_splits(folder: Path) -> list[str]:
     return names(folder, "qrels.*.tsv")
 
 
-def _texts(path: Path, what: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for line, row in lines(path):
-        key, tab, rest = row.partition("\t")
-        if not tab or not key:
-            raise DataError(f"{path}:{line}: expected 'id<TAB>text'")
-        if key in found:
-            raise DataError(f"{path}:{line}: {what} id {key!r} stands here twice")
-        fields = rest.split("\t")
-        found[key] = (" ".join(fields[1:]) if len(fields) == 3 else " ".join(fields)).strip()
-    if not found:
-        raise DataError(f"{path}: holds no {what}")
-    return found
+def _collect(builder: DomainBuilder, folder: Path) -> None:
+    path = located(folder, "collection.tsv")
+    for place, key, fields in _rows(path):
+        addressed = len(fields) == 3 and fields[0].startswith(("http://", "https://"))
+        builder.listed(builder.corpus, key, " ".join(fields[addressed:]).strip(), "document", place)
+    if not builder.corpus:
+        raise DataError(f"{path}: holds no document")
 
 
-def _judgements(
-    path: Path, queries: Mapping[str, str], corpus: Mapping[str, str]
-) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
-    qrels: dict[str, dict[str, int]] = {}
-    for line, row in lines(path):
-        place = f"{path}:{line}"
-        fields = row.split()
-        if len(fields) != 4:
-            raise DataError(f"{place}: expected 'query 0 document relevance', got {len(fields)} fields")
-        query, _, document, relevance = fields
-        if query not in queries:
-            raise DataError(f"{place}: unknown query id {query!r}")
-        if document not in corpus:
-            raise DataError(f"{place}: unknown document id {document!r}")
-        if not queries[query].strip():
-            raise DataError(f"{place}: query {query!r} has no text")
-        if document in qrels.setdefault(query, {}):
-            raise DataError(f"{place}: query {query!r} and document {document!r} are judged twice")
-        qrels[query][document] = integer(relevance, place)
-    if not any(r > 0 for judged in qrels.values() for r in judged.values()):
-        raise DataError(f"{path}: holds no relevant (query, document) pair")
-    return {query: queries[query] for query in qrels}, qrels
+def _queries(builder: DomainBuilder, path: Path) -> dict[str, str]:
+    queries: dict[str, str] = {}
+    for place, key, fields in _rows(path):
+        builder.listed(queries, key, " ".join(fields).strip(), "query", place)
+    if not queries:
+        raise DataError(f"{path}: holds no query")
+    return queries
+
+
+def _rows(path: Path) -> Iterator[tuple[str, str, list[str]]]:
+    for row, (number, text) in enumerate(lines(path)):
+        key, *fields = text.split("\t")
+        if not key or not fields:
+            raise DataError(f"{path}:{number}: expected 'id<TAB>text'")
+        if row > 0 or not is_header([key, *fields]):
+            yield f"{path}:{number}", key, fields

@@ -7,14 +7,16 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from mogrid.data.lines import integer, lines
+from mogrid.data.lines import is_header, judgements, lines, words_of
 from mogrid.errors import DataError, EvaluationError
 from mogrid.files import write_text
 from mogrid.retrieval.types import Qrels, Run
 
 __all__ = ["check_ids", "read_qrels", "read_run", "write_qrels", "write_run"]
 
-_SPACE = re.compile(r"\s")
+# What separates words for trec_eval, in C: the white space of Unicode beyond it may stand in an id.
+_SPACE = re.compile(r"[ \t\n\v\f\r]")
+_NUMBER = re.compile(r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan|inf(inity)?)", re.IGNORECASE)
 
 
 def write_run(path: Path | str, run: Run, tag: str = "mogrid") -> None:
@@ -45,15 +47,16 @@ def read_run(path: Path | str) -> dict[str, dict[str, float]]:
     """
     run: dict[str, dict[str, float]] = {}
     path = Path(path)
-    for number, text in lines(path):
-        place, fields = f"{path}:{number}", text.split()
+    for row, (number, text) in enumerate(lines(path)):
+        place, fields = f"{path}:{number}", words_of(text)
+        if row == 0 and is_header(fields):
+            continue
         if len(fields) != 6:
             raise DataError(f"{place}: expected 'query Q0 document rank score tag', got {len(fields)} fields")
         query, _, document, _, written, _ = fields
-        try:
-            score = float(written)
-        except ValueError:
-            raise DataError(f"{place}: the score must be a number, got {written!r}") from None
+        if not _NUMBER.fullmatch(written):
+            raise DataError(f"{place}: the score must be a number, got {written!r}")
+        score = float(written)
         if not math.isfinite(score):
             raise DataError(f"{place}: the score must be finite, got {written!r}")
         if document in run.setdefault(query, {}):
@@ -69,17 +72,17 @@ def write_qrels(path: Path | str, qrels: Qrels) -> None:
 
 
 def read_qrels(path: Path | str) -> dict[str, dict[str, int]]:
-    """Read judgements. Raises `DataError` naming file and line."""
+    """Read judgements: TREC's, or BEIR's three columns, with or without a line of their names.
+
+    Raises
+    ------
+    DataError
+        Naming file and line: malformed, or a pair that is judged twice.
+    """
     qrels: dict[str, dict[str, int]] = {}
-    path = Path(path)
-    for number, text in lines(path):
-        place, fields = f"{path}:{number}", text.split()
-        if len(fields) != 4:
-            raise DataError(f"{place}: expected 'query 0 document relevance', got {len(fields)} fields")
-        query, _, document, relevance = fields
-        if document in qrels.setdefault(query, {}):
-            raise DataError(f"{place}: query {query!r} and document {document!r} are judged twice")
-        qrels[query][document] = integer(relevance, place)
+    for place, query, document, relevance in judgements(Path(path)):
+        if qrels.setdefault(query, {}).setdefault(document, relevance) != relevance:
+            raise DataError(f"{place}: query {query!r} and document {document!r} are judged twice, differently")
     return qrels
 
 
@@ -93,6 +96,6 @@ def check_ids(ids: Iterable[str], where: str) -> None:
 
 
 def _word(text: str) -> str:
-    if not text or _SPACE.search(text):
+    if not text or _SPACE.search(text) or text[0] == "\ufeff":
         raise EvaluationError(f"the TREC format has no way to write {text!r}: ids are words without white space")
     return text

@@ -36,8 +36,8 @@ def save_vectors(path: Path | str, ids: list[str], vectors: NDArray[np.floating[
     matrix = np.ascontiguousarray(vectors, dtype=np.float32)
     if matrix.ndim != 2 or len(ids) != len(matrix):
         raise EvaluationError(f"{len(ids)} ids for vectors of shape {matrix.shape}")
-    if any("\n" in name or "\r" in name or not name for name in ids):
-        raise EvaluationError("an id is empty or holds a line break: it cannot stand on a line")
+    if any("\n" in name or "\r" in name or not name or name[0] == "\ufeff" for name in ids):
+        raise EvaluationError("an id is empty, holds a line break or starts with a byte-order mark")
     check_finite(matrix, str(path))
     _write_array(path, matrix)
     write_text(_ids_of(path), "".join(f"{name}\n" for name in ids))
@@ -62,9 +62,11 @@ def load_vectors(path: Path | str) -> tuple[list[str], Floats]:
         raise DataError(f"{path}: expected a matrix of floats, got shape {matrix.shape} of {matrix.dtype}")
     names = _ids_of(path)
     try:
-        ids = names.read_text("utf-8").splitlines()
+        text = names.read_bytes().decode("utf-8-sig").removesuffix("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{names}: cannot be read ({error})") from error
+    # Not `splitlines`: an id may hold what else Unicode takes for the end of a line.
+    ids = [name.removesuffix("\r") for name in text.split("\n")] if text else []
     if len(ids) != len(matrix):
         raise DataError(f"{names}: {len(ids)} ids for the {len(matrix)} vectors of {path.name}")
     seen: dict[str, int] = {}

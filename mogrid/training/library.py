@@ -8,8 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from mogrid.data import Collection, Domain, Role, embedded_collection, read_collection
-from mogrid.data.readers import READERS
-from mogrid.errors import ConfigError, DataError, MogridError, RoleError, nearest
+from mogrid.data.places import below
+from mogrid.data.readers import READERS, kind_of, read_domain
+from mogrid.errors import DataError, MogridError, RoleError, nearest
 from mogrid.training.recipe import Recipe
 from mogrid.training.settings import DatasetSettings
 
@@ -53,7 +54,7 @@ class Library:
 
     def __init__(self, data: Path | None, roles: Path | None) -> None:
         self.data, self.roles = data, roles
-        self._read: dict[tuple[str, str, str, Role], Domain] = {}
+        self._read: dict[tuple[str, Role], Domain] = {}
         self._collection: Collection | None = None
 
     @property
@@ -77,7 +78,8 @@ class Library:
             There is no such set, or it cannot be read.
         """
         known = self._known()
-        own = known.get(Path(entry.path).name)
+        name = Path(entry.path).name
+        own = known.get(name, known.get(name.split(".")[0]))  # a file's domain goes by its name without the ending
         if own is not None and Role.TRAIN not in own.splits:
             raise RoleError(f"{entry.path!r} has the role {next(iter(own.splits))}, and is not trained on")
         if self.data is None:
@@ -86,7 +88,7 @@ class Library:
                     f"no embedded data set {entry.path!r}{nearest(entry.path, known)}; or give `data: FOLDER`"
                 )
             return own
-        return self._from_folder(entry.path, entry.kind, entry.split, Role.TRAIN)
+        return self._from_folder(entry, Role.TRAIN)
 
     def judged(self, name: str) -> Domain:
         """Return the domain that ``NAME`` or ``NAME/SPLIT`` names, with a select split.
@@ -116,7 +118,7 @@ class Library:
             return own
         if self.data is None:
             raise DataError(f"judged on {name!r}: no such embedded data set{nearest(folder, known)}")
-        return self._from_folder(folder, "beir", split, Role.SELECT)
+        return self._from_folder(DatasetSettings(path=folder, split=split), Role.SELECT)
 
     def select_splits(self, entry: DatasetSettings) -> Domain | None:
         """Return a training set's own domain with its select split, where it has one."""
@@ -136,36 +138,20 @@ class Library:
 
     def _known(self) -> dict[str, Domain]:
         found = self.collection
-        return {} if found is None else {d.name: d for d in (found.source, *found.ood)}
+        return {} if found is None else {d.name: d for d in found.domains}
 
-    def _from_folder(self, name: str, kind: str, split: str, role: Role) -> Domain:
-        key = name, kind, split, role
+    def _from_folder(self, entry: DatasetSettings, role: Role) -> Domain:
+        key = entry.model_dump_json(exclude={"limit"}), role
         if key not in self._read:
-            reader = READERS[kind]
-            if not reader.local:
-                self._read[key] = reader.read(name, {role: split})
-                return self._read[key]
-            folder = self._folder(name)
-            there = reader.splits(folder)
-            if not split:
-                split = next((usual for usual in _SELECT if usual in there), "")
-            if not split or split not in there:
-                wanted = f"split {split!r}" if split else f"split to select on ({', '.join(_SELECT)})"
-                raise DataError(f"{folder}: no {wanted}; it has {', '.join(there) or 'none'}")
-            self._read[key] = reader.read(folder, {role: split})
+            assert self.data is not None
+            kind, split = entry.kind, entry.split
+            if kind is None or READERS[kind].local:
+                path = below(self.data, entry.path)
+                kind = kind or kind_of(path)
+                there = [split] if path.is_file() else READERS[kind].splits(path)
+                split = split or next((usual for usual in _SELECT if usual in there), "")
+                if not split or split not in there:
+                    wanted = f"split {split!r}" if split else f"split to select on ({', '.join(_SELECT)})"
+                    raise DataError(f"{path}: no {wanted}; it has {', '.join(there) or 'none'}")
+            self._read[key] = read_domain(entry.path, {role: split}, kind=kind, root=self.data, columns=entry.columns)
         return self._read[key]
-
-    def _folder(self, name: str) -> Path:
-        assert self.data is not None
-        try:
-            folder = (self.data / name).resolve()
-        except (OSError, ValueError, RuntimeError) as error:  # a null byte, a name too long, a loop of links
-            raise ConfigError(f"{name!r} names no folder ({error})") from error
-        if ".." in Path(name).parts or Path(name).is_absolute() or folder == self.data:
-            raise ConfigError(f"{name!r} leaves the data folder {self.data}")  # the user's own links may
-        if not self.data.is_dir():
-            raise DataError(f"{self.data}: no such folder")
-        if not folder.exists():
-            there = sorted(path.name for path in self.data.iterdir() if path.is_dir())
-            raise DataError(f"{folder}: no such folder{nearest(name, there)}")
-        return folder

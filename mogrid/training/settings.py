@@ -12,6 +12,7 @@ from mogrid.attacks.registry import attack_for, attack_name
 from mogrid.config import Strict
 from mogrid.data import Role
 from mogrid.data.readers import READERS
+from mogrid.data.records import Columns
 from mogrid.errors import nearest
 from mogrid.gradients import mode_settings
 from mogrid.objectives.registry import LOSSES, checked_loss
@@ -122,14 +123,15 @@ class DatasetSettings(Strict):
     """One training set, below `data`; without `data`, a domain of the embedded collection."""
 
     path: str = Field(min_length=1, description="its folder or file below `data`, or its id")
-    kind: str = Field(default="beir", description=", ".join(READERS))
+    kind: str | None = Field(default=None, description=f"{', '.join(READERS)}; as its files show when empty")
     split: str = "train"
     limit: int | None = Field(default=None, ge=2, description="pairs; all when empty")
+    columns: Columns | None = Field(default=None, description="what they are called, of kinds that have columns")
 
     @field_validator("kind")
     @classmethod
-    def _known(cls, kind: str) -> str:
-        if kind not in READERS:
+    def _known(cls, kind: str | None) -> str | None:
+        if kind is not None and kind not in READERS:
             raise ValueError(f"unknown kind{nearest(kind, READERS)}")
         return kind
 
