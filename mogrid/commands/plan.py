@@ -152,7 +152,7 @@ def show(console: Console, chosen: Plan, laws: Laws) -> None:
     console.print(Table("", columns, rows, "90 % intervals, of one run"))
     rates = laws.exchange(chosen.metric)
     rows = [
-        (name, *(cell(rates.values[i, j], digits=2) for j in range(len(laws.objectives))), f"{rates.base[i]:,.0f}")
+        (name, *(cell(rates.value[i, j], digits=2) for j in range(len(laws.objectives))), f"{rates.base[i]:,.0f}")
         for i, name in enumerate(laws.objectives)
     ]
     note = (
@@ -162,6 +162,6 @@ def show(console: Console, chosen: Plan, laws: Laws) -> None:
     if chosen.method == "weighted" and chosen.model is not None:
         console.print(str(mixing_pays(laws, chosen.model, chosen.budget, chosen.preference)), highlight=False)
     for name, fit in zip(laws.objectives, laws.fits[chosen.metric], strict=True):
-        console.print(f"law of {name}: {fit.name}, R² {fit.r2:.3f}", highlight=False)
+        console.print(f"law of {name}: {fit.name}, R² {fit.fitted.r2:.3f}", highlight=False)
     for note in chosen.edge:
         console.print(f"note: {note}", highlight=False)

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mogrid.errors import ConfigError, DataError, nearest
-from mogrid.frontier.hypervolume import REFERENCE
 
 __all__ = ["METHODS", "PREFERRING", "Rule", "importance", "pick"]
 
@@ -28,10 +27,6 @@ def pick(values: Floats, method: str = "weighted", preference: Floats | None = N
     ``knee``
         of the high trade-off points (Rachmawati and Srinivasan, 2009), the one nearest the ideal; where there is none,
         the point farthest below the plane through the front's extremes (Das, 1999).
-    ``hypervolume``
-        the largest exclusive part of the normalised hypervolume; favours extremes.
-    ``equal regret``
-        minimises max_k (l_k / ideal_k − 1): every objective gives up the same percentage of its best.
 
     Parameters
     ----------
@@ -42,7 +37,7 @@ def pick(values: Floats, method: str = "weighted", preference: Floats | None = N
     Raises
     ------
     DataError
-        A value is not finite, there are none, or (equal regret) an ideal is not positive.
+        A value is not finite, or there are none.
     """
     import moocore
 
@@ -90,26 +85,11 @@ def _by_knee(front: Floats, scaled: Floats, p: Floats) -> int:
     return int(found[_first_least(np.linalg.norm(scaled[found], axis=1), scaled[found])])
 
 
-def _by_hypervolume(front: Floats, scaled: Floats, p: Floats) -> int:
-    import moocore
-
-    return _first_least(-np.asarray(moocore.hv_contributions(scaled, ref=np.full(len(p), REFERENCE))), scaled)
-
-
-def _by_regret(front: Floats, scaled: Floats, p: Floats) -> int:
-    ideal = front.min(axis=0)
-    if not (ideal > 0).all():
-        raise DataError(f"equal regret is a percentage of the ideal, which must be positive, got {ideal.tolist()}")
-    return _first_least((front / ideal - 1).max(axis=1), scaled)
-
-
 Rule = Callable[[Floats, Floats, Floats], int]
 _RULES: dict[str, Rule] = {
     "weighted": _weighted,
     "chebyshev": _chebyshev,
     "knee": _by_knee,
-    "hypervolume": _by_hypervolume,
-    "equal regret": _by_regret,
 }
 METHODS = tuple(_RULES)
 """Ways to choose."""

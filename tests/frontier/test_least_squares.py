@@ -1,4 +1,4 @@
-"""The batched fitter against scipy's, and the forms' derivatives against differences."""
+"""The batched fitter against scipy's."""
 
 from __future__ import annotations
 
@@ -7,45 +7,33 @@ import pytest
 from scipy.optimize import least_squares
 
 from mogrid.frontier._least_squares import minimise
-from mogrid.frontier.forms import FORMS, Design
-from tests.frontier.sweeps import MORE, SEVEN, share_law
+from mogrid.frontier.exchange import Design, Exchange
+from mogrid.frontier.rivals import Capacity, Mixing, Quadratic
+from tests.frontier.truth import MIXES, TOTALS, Truth
 
-
-def design(weights: np.ndarray, own: int = 1) -> Design:
-    length = weights * np.log(3 / (weights > 0).sum(axis=1))[:, None]
-    return Design(weights, own, length, 0.025)
-
-
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
-def test_jacobians_are_derivatives(form) -> None:
-    rng = np.random.default_rng(0)
-    prior, spread = form.prior(3)
-    theta = prior + 0.3 * spread * rng.normal(size=(4, len(prior)))
-    where = design(SEVEN)
-    _, jacobian = form.values(theta, where)
-    for j in range(len(prior)):
-        step = np.zeros(len(prior))
-        step[j] = 1e-6
-        slope = (form.values(theta + step, where)[0] - form.values(theta - step, where)[0]) / 2e-6
-        np.testing.assert_allclose(jacobian[:, :, j], slope, rtol=1e-4, atol=1e-6)
+FORMS = [
+    make(3, sized=False, mixed=True)
+    for make in (Exchange, lambda k, **g: Exchange(k, saturates=True, harms=True, **g), Capacity, Mixing, Quadratic)
+]
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 def test_same_optimum_as_scipy_with_huber_loss(form) -> None:
     rng = np.random.default_rng(1)
-    where = design(MORE)
-    y = share_law(MORE)[:, 1]
-    y = (y - y.min()) / np.ptp(y) + 0.02 * rng.normal(size=len(y))
+    pairs = np.vstack([total * MIXES for total in TOTALS[:3]])
+    y = np.log(Truth(size=False)(np.ones(len(pairs)), pairs)[:, 1])
+    y += 0.02 * rng.normal(size=len(y)) - y.mean()
     y[3] += 0.5
-    prior, spread = form.prior(3)
-    starts = form.starts(where, y)
+    where = Design(np.zeros(len(pairs)), pairs / TOTALS[1], 1)
+    prior, spread = form.prior()
+    starts = form.starts(where, y, np.ones(len(y)))
     theta, cost = minimise(
         lambda t: form.values(t, where), starts, y, scale=0.02, prior=prior, spread=spread, huber=1.345
     )
     best = theta[cost.argmin()]
 
     def residuals(t: np.ndarray) -> np.ndarray:
-        # scipy's Huber applies to all residuals: the prior's are shrunk to stay in its quadratic part.
+        # scipy's Huber applies to all residuals: the prior's are told apart by their place.
         return np.r_[(form.values(t[None], where)[0][0] - y) / 0.02, (t - prior) / spread]
 
     def huber(z: np.ndarray) -> np.ndarray:
@@ -60,22 +48,22 @@ def test_same_optimum_as_scipy_with_huber_loss(form) -> None:
     assert cost.min() <= min(f.cost for f in found) * (1 + 1e-4) + 1e-6
 
 
-def test_an_outlier_is_bounded_and_a_left_out_run_has_no_say() -> None:
-    where = design(MORE)
-    y = share_law(MORE)[:, 1]
-    y = (y - y.min()) / np.ptp(y)
-    form = FORMS[-1]
-    prior, spread = form.prior(3)
-    spoilt = y.copy()
-    spoilt[5] += 5.0
-    start = form.starts(where, y)[:1]
+def test_a_problem_does_not_depend_on_its_batch() -> None:
+    """Those that converge leave the batch; the others, and their own data, are what they would be alone."""
+    rng = np.random.default_rng(2)
+    form, where = FORMS[0], Design(np.zeros(7), 3 * MIXES, 0)
+    prior, spread = form.prior()
+    start = prior + 0.3 * spread * rng.normal(size=(5, len(prior)))
+    y, use = rng.normal(size=(5, 7)), rng.exponential(size=(5, 7))
+    options = {"scale": 0.1, "spread": spread, "huber": 1.345}
 
-    def fit(data: np.ndarray, **options: object) -> np.ndarray:
-        theta, _ = minimise(
-            lambda t: form.values(t, where), start, data, scale=0.01, prior=prior, spread=spread, **options
+    def solve(rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        return minimise(
+            lambda t: form.values(t, where), start[rows], y[rows], use=use[rows], prior=start[rows] * 0.5, **options
         )
-        return form.values(theta, where)[0][0]
 
-    use = (np.arange(len(y)) != 5).astype(float)
-    np.testing.assert_allclose(fit(spoilt, use=use), fit(y, use=use), atol=1e-9)
-    assert np.abs(fit(spoilt, huber=1.345) - y).max() < 0.15 < np.abs(fit(spoilt) - y).max()
+    theta, cost = solve(slice(None))
+    for i in range(5):
+        alone, price = solve(slice(i, i + 1))
+        np.testing.assert_allclose(theta[i], alone[0], rtol=1e-6, atol=1e-8)
+        assert cost[i] == pytest.approx(price[0])
