@@ -9,6 +9,7 @@ import numpy as np
 from mogrid.attacks.base import Attack, craft
 from mogrid.data.domain import Role
 from mogrid.errors import ConfigError, RoleError
+from mogrid.trainer.conflicts import STEERING
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -22,7 +23,7 @@ def perturbed_pairs(pairs: Dataset, attack: Attack, *, seed: int, variants: int 
     Parameters
     ----------
     pairs : datasets.Dataset
-        Columns ``query``, ``document``, ``group``.
+        Columns ``query``, ``document``, and those that steer sampling (see `training_pairs`).
     attack : Attack
         Of queries, without a victim.
     seed : int
@@ -32,7 +33,8 @@ def perturbed_pairs(pairs: Dataset, attack: Attack, *, seed: int, variants: int 
     Returns
     -------
     datasets.Dataset
-        Columns ``query``, ``document``, ``perturbed``, ``group``.
+        Columns ``query``, ``document``, ``perturbed``, and those that steer sampling: the variants of a row exclude
+        each other.
 
     Raises
     ------
@@ -45,15 +47,11 @@ def perturbed_pairs(pairs: Dataset, attack: Attack, *, seed: int, variants: int 
         raise RoleError(f"attack {attack.name!r} has role {attack.role} and must not be trained on")
     if variants < 1:
         raise ConfigError(f"variants must be at least 1, got {variants}")
-    from datasets import Dataset
+    from datasets import Dataset, concatenate_datasets
 
     queries, rng = list(pairs["query"]), np.random.default_rng(seed)
     perturbed = [text for _ in range(variants) for text in craft(attack, queries, None, rng, "training pairs")[0]]
-    return Dataset.from_dict(
-        {
-            "query": queries * variants,
-            "document": list(pairs["document"]) * variants,
-            "perturbed": perturbed,
-            "group": list(pairs["group"]) * variants,
-        }
-    )
+    repeated = concatenate_datasets([pairs] * variants)
+    made = Dataset.from_dict({"perturbed": perturbed})
+    steering = [column for column in STEERING if column in pairs.column_names]
+    return concatenate_datasets([repeated, made], axis=1).select_columns(["query", "document", "perturbed", *steering])

@@ -14,7 +14,7 @@ class InfoNCE(MultipleNegativesRankingLoss):
     """In-batch InfoNCE with raw dot products, as DPR (arXiv 2004.04906) trains and contrastive entropy measures.
 
     Inputs are (query, document) rows, optionally with further columns of hard negatives. Use it with a sampler that
-    keeps known positives of other queries out of the batch: a dataset with a ``group`` column gets one.
+    keeps known positives of other queries out of the batch: `ParetoTrainer` has one for what `training_pairs` returns.
 
     Parameters
     ----------

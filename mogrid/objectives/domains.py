@@ -25,7 +25,14 @@ class DomainLoss(nn.Module, ABC):
     ----------
     loss : nn.Module
         Any sentence-transformers loss on (query, document, ...) columns.
+
+    Attributes
+    ----------
+    balanced_over : str
+        The column whose values have equally many rows in every batch that `ParetoTrainer` draws.
     """
+
+    balanced_over = "label"
 
     def __init__(self, loss: nn.Module) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mogrid.data.domain import Domain, Role
-from mogrid.data.pairs import training_pairs
+from mogrid.data.pairs import same_text, text_id, training_pairs
 from mogrid.errors import ConfigError, DataError
 from mogrid.retrieval.bm25 import bm25_run
 from mogrid.retrieval.encode import encode
@@ -58,7 +58,8 @@ def mine_hard_negatives(
     Returns
     -------
     datasets.Dataset
-        Columns ``query``, ``document``, ``negative_1`` ..., and ``group`` (see `training_pairs`).
+        Columns ``query``, ``document``, ``negative_1`` ..., and those that steer sampling (see `training_pairs`): the
+        negatives' ids are among the row's ``document_ids``, so that no row sees what is relevant to it as another's.
 
     Raises
     ------
@@ -83,20 +84,21 @@ def mine_hard_negatives(
         ranked, limits = _by_model(model, domain, pairs, margin, depth)
     relevant = _relevant_texts(domain)
     rows: dict[str, list[Any]] = {"query": [], "document": []}
-    rows |= {f"negative_{n + 1}": [] for n in range(negatives)} | {"group": []}
+    rows |= {f"negative_{n + 1}": [] for n in range(negatives)} | {"document_ids": [], "relevant_ids": []}
     for pair, limit in zip(pairs, limits, strict=True):
-        own = _reads(pair["query"])
-        taken = relevant.get(own, set()) | {own, _reads(pair["document"])}
+        own = same_text(pair["query"])
+        taken = relevant.get(own, set()) | {own, same_text(pair["document"])}
         chosen = [
             text
             for text, score in ranked[pair["query"]][skip:]
-            if score <= limit and text.strip() and _reads(text) not in taken
+            if score <= limit and text.strip() and same_text(text) not in taken
         ]
         chosen = list(dict.fromkeys(chosen))[:negatives]
         if len(chosen) == negatives:
             rows["query"].append(pair["query"])
             rows["document"].append(pair["document"])
-            rows["group"].append(pair["group"])
+            rows["document_ids"].append([*pair["document_ids"], *map(text_id, chosen)])
+            rows["relevant_ids"].append(pair["relevant_ids"])
             for n, text in enumerate(chosen):
                 rows[f"negative_{n + 1}"].append(text)
     if not rows["query"]:
@@ -138,12 +140,8 @@ def _relevant_texts(domain: Domain) -> dict[str, set[str]]:
     known: dict[str, set[str]] = {}
     for split in domain.splits.values():
         for query in queries_in_corpus(split.queries, domain.corpus, split.qrels):
-            known.setdefault(_reads(split.queries[query]), set()).add(_reads(domain.corpus[query]))
+            known.setdefault(same_text(split.queries[query]), set()).add(same_text(domain.corpus[query]))
         for query, judged in split.qrels.items():
-            own = known.setdefault(_reads(split.queries[query]), set())
-            own |= {_reads(domain.corpus[document]) for document, relevance in judged.items() if relevance > 0}
+            own = known.setdefault(same_text(split.queries[query]), set())
+            own |= {same_text(domain.corpus[document]) for document, relevance in judged.items() if relevance > 0}
     return known
-
-
-def _reads(text: str) -> str:
-    return " ".join(text.lower().split())

@@ -31,9 +31,10 @@ from mogrid.flops import FlopLedger, charge_to
 from mogrid.gradients import Engine, StepReport, make_engine
 from mogrid.solvers import FixedWeights, Solver, from_config
 from mogrid.solvers._mixed import Mixed
+from mogrid.trainer.conflicts import STEERING, Conflicts
 from mogrid.trainer.joint import JointBatchSampler, JointCollator, JointDataset
 from mogrid.trainer.mix import Mix, Spend
-from mogrid.trainer.sampler import GroupedBatchSampler
+from mogrid.trainer.sampler import ExclusiveBatchSampler
 
 __all__ = ["MultiObjectiveMixin"]
 
@@ -197,13 +198,12 @@ class MultiObjectiveMixin(Trainer):
     # -- one batch of every objective a step -----------------------------------------------------------------------
 
     def _objective_batch_sampler(self, name: str, dataset: Dataset, batch_size: int, generator: torch.Generator) -> Any:
-        if "group" in dataset.column_names:
-            return GroupedBatchSampler(
-                dataset.with_format(None)["group"],
-                batch_size,
-                seed=self.args.seed,
-                labels=dataset.with_format(None)["label"] if "label" in dataset.column_names else None,
-                name=name,
+        losses = getattr(self, "loss", None)
+        strata = _strata(losses[name], name, dataset) if isinstance(losses, Mapping) else None
+        conflicts = Conflicts.of(dataset.with_format(None), name)
+        if conflicts is not None or strata is not None:
+            return ExclusiveBatchSampler(
+                conflicts or Conflicts.none(len(dataset)), batch_size, seed=self.args.seed, strata=strata, name=name
             )
         host: Any = self
         if not hasattr(host, "get_batch_sampler"):
@@ -253,7 +253,7 @@ class MultiObjectiveMixin(Trainer):
         loader = DataLoader(
             JointDataset(datasets),
             batch_sampler=JointBatchSampler(samplers, generators, self.args.seed, **division),
-            collate_fn=JointCollator(self.data_collator, without=("group",)),
+            collate_fn=JointCollator(self.data_collator, without=STEERING),
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
             persistent_workers=self.args.dataloader_persistent_workers,
@@ -445,6 +445,18 @@ class MultiObjectiveMixin(Trainer):
 
 def _item(forward: Callable[[], Mapping[str, Tensor]], objective: str) -> Tensor:
     return forward()[objective]
+
+
+def _strata(loss: Any, name: str, dataset: Dataset) -> Any:
+    """Return the column that a loss wants every batch balanced over, or that one inside it wants; None without one."""
+    while loss is not None:
+        column = getattr(loss, "balanced_over", None)
+        if column is not None:
+            if column not in dataset.column_names:
+                raise DataError(f"objective {name!r}: {type(loss).__name__} needs a column {column!r}")
+            return dataset.with_format(None)[column]
+        loss = getattr(loss, "loss", None)
+    return None
 
 
 def _step_of(line: str) -> float:

@@ -51,8 +51,13 @@ class ParetoTrainer(MultiObjectiveMixin, SentenceTransformerTrainer):
     model, args, eval_dataset, evaluator, callbacks, ...
         As for ``SentenceTransformerTrainer``.
     train_dataset : dict of str to datasets.Dataset
-        One dataset per objective, its columns as that objective's loss expects. A column ``group`` (int) is no model
-        input: rows of equal group never share a batch, which keeps known false negatives out of in-batch losses.
+        One dataset per objective, its columns as that objective's loss expects. Columns of these names are no model
+        input but steer sampling, which keeps known false negatives out of in-batch losses and every row in the epoch:
+        ``document_ids``, an id or a list of those of the row's document and its hard negatives, and ``relevant_ids``,
+        those of all documents relevant to its query (`mogrid.data.training_pairs` makes both): two rows exclude each
+        other where a document of one is relevant to the query of the other; ``group``, a number or a text: rows of
+        equal group exclude each other. ``label`` and ``score`` are the loss's, as in sentence-transformers; only losses
+        over domains (``balanced_over = "label"``) have batches that are balanced by it.
     loss : dict of str to loss
         One sentence-transformers loss, or any callable module returning a scalar, per objective.
     solver : Solver, str or dict, optional

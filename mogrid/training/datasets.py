@@ -47,14 +47,11 @@ def objective_datasets(recipe: Recipe, library: Library) -> tuple[dict[str, Data
 
 
 def _dataset(objective: ObjectiveSettings, domains: list[Domain], seed: int) -> Dataset:
-    parts, offset = [], 0
+    parts = []
     for number, (entry, domain) in enumerate(zip(objective.datasets, domains, strict=True)):
         rows = _pairs(domain, objective.negatives)
         if entry.limit is not None and entry.limit < len(rows):
             rows = rows.shuffle(seed=seed).select(range(entry.limit))
-        groups = [group + offset for group in rows["group"]]  # no two domains share one
-        offset = max(groups) + 1
-        rows = rows.remove_columns("group").add_column("group", groups)
         parts.append(rows.add_column("label", [number] * len(rows)))
     rows = concatenate_datasets(parts)
     if objective.over != "domains":

@@ -79,7 +79,7 @@ CONFIGS: list[tuple[str, Any, str]] = [
     ("training.steps", DELETE, "one of steps, epochs and budget"),
     ("training.epochs", 1, "one of steps, epochs and budget"),
     ("training.batch_size", 1, "batch_size"),
-    ("training.batch_size", 1000, "groups"),
+    ("training.batch_size", 1000, "can share a batch"),
     ("training.batch_sizes", {"odd": 4}, "did you mean 'ood'"),
     ("training.batch_sizes", {"ood": 1}, "at least 2"),
     ("training.learning_rate", 0, "learning_rate"),

@@ -1,9 +1,8 @@
-"""Readers, roles, groups and batches: every error names its place; no batch holds a known false negative."""
+"""Readers and roles: every error names its place."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,6 @@ from mogrid.data import (
 )
 from mogrid.data import embedded as embedded_module
 from mogrid.errors import ConfigError, DataError, MogridError, RoleError
-from mogrid.trainer.sampler import GroupedBatchSampler
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -146,58 +144,6 @@ def test_roles_are_enforced() -> None:
             "b", {"d": "x"}, {r: Split(r, {f"{r}": "y"}, {f"{r}": {"d": 1}}) for r in (Role.TRAIN, Role.TEST)}
         )
         Collection(source(), (both,))
-
-
-@given(st.data())
-@settings(deadline=None, max_examples=40)
-def test_rows_of_different_groups_are_not_known_positives(data) -> None:
-    edges = data.draw(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=20))
-    texts = data.draw(st.lists(st.sampled_from(["a", "b", "c", "d e", "f"]), min_size=9, max_size=9))
-    qrels: dict[str, dict[str, int]] = {}
-    for q, d in edges:
-        qrels.setdefault(f"q{q}", {})[f"d{d}"] = 1
-    split = Split(Role.TRAIN, {q: f"query {q}" for q in qrels}, qrels)
-    rows = list(training_pairs(Domain("x", {f"d{i}": t for i, t in enumerate(texts)}, {Role.TRAIN: split})))
-    positives = {(q, texts[int(d[1:])]) for q, judged in qrels.items() for d in judged}
-    for a in rows:
-        for b in rows:
-            if a["group"] != b["group"]:
-                assert (a["query"].removeprefix("query "), b["document"]) not in positives
-
-
-@given(
-    groups=st.lists(st.integers(0, 30), min_size=20, max_size=80),
-    batch=st.integers(1, 4),
-    seed=st.integers(0, 5),
-    labelled=st.booleans(),
-)
-@settings(deadline=None)
-def test_batches_have_distinct_groups_and_balanced_labels(groups, batch, seed, labelled) -> None:
-    labels = [i % 2 for i in range(len(groups))] if labelled else None
-    size = 2 * batch if labelled else batch
-    try:
-        sampler = GroupedBatchSampler(groups, size, seed=seed, labels=labels, name="x")
-    except DataError as error:
-        assert "groups" in str(error)
-        return
-    batches = list(sampler)
-    assert len(batches) == len(sampler)
-    assert batches == list(sampler)  # a function of seed and epoch
-    for rows in batches:
-        assert len(rows) == size
-        for label in set(labels or [0]):
-            own = [groups[r] for r in rows if labels is None or labels[r] == label]
-            assert len(own) == len(set(own))
-        if labels:
-            assert Counter(labels[r] for r in rows) == {0: batch, 1: batch}
-    sampler.set_epoch(1)
-    if len(batches) > 3:
-        assert batches != list(sampler)
-
-
-def test_every_row_is_used_in_an_epoch_without_clashes() -> None:
-    sampler = GroupedBatchSampler(list(range(64)), 8, seed=0)
-    assert sorted(row for batch in sampler for row in batch) == list(range(64))
 
 
 def test_collection_from_yaml(tmp_path) -> None:

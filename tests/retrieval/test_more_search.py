@@ -85,7 +85,7 @@ def trained(texts) -> Domain:
 def test_hard_negatives_are_hard_and_no_positives(model, texts) -> None:
     domain = trained(texts)
     rows = mine_hard_negatives(model, domain, negatives=2, margin=0.02)
-    assert rows.column_names == ["query", "document", "negative_1", "negative_2", "group"]
+    assert rows.column_names == ["query", "document", "negative_1", "negative_2", "document_ids", "relevant_ids"]
     assert len(rows) > 10
     for row in rows:
         query, positive, first, second = encode(

@@ -331,5 +331,5 @@ def test_too_few_groups_for_a_batch(model, texts, tmp_path) -> None:
         loss={"one": InfoNCE(model)},
         solver="mgda",
     )
-    with pytest.raises(DataError, match=r"one.*3.*8|3 groups"):
+    with pytest.raises(DataError, match="'one': no 8 of its 96 rows can share a batch"):
         trainer.train()
