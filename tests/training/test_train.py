@@ -272,7 +272,7 @@ def test_data_that_vanish_are_named_and_leave_the_checkpoint(tmp_path, capsys) -
     seal(checkpoint, seconds=0.0)
     (tmp_path / "data").rename(tmp_path / "gone")
     assert main(["train", str(path)]) == 2
-    assert "no such folder" in capsys.readouterr().err
+    assert "no such file or folder" in capsys.readouterr().err
     assert latest_checkpoint(tmp_path / "out" / "training") is not None
 
 
