@@ -439,7 +439,9 @@ class MultiObjectiveMixin(Trainer):
         self.flops.load_state_dict(spent["flops"])
         path = self._steps_file()
         if path.is_file() and self.is_world_process_zero():
-            kept = [line for line in path.read_text("utf-8").splitlines() if _step_of(line) <= self.state.global_step]
+            # Not self.state, which the first transformers 5 has not yet read here.
+            done = json.loads((Path(checkpoint) / "trainer_state.json").read_text("utf-8"))["global_step"]
+            kept = [line for line in path.read_text("utf-8").splitlines() if _step_of(line) <= done]
             write_text(path, "".join(line + "\n" for line in kept))
 
 

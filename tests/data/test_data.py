@@ -168,14 +168,8 @@ def test_collection_from_yaml(tmp_path) -> None:
         read_collection(tmp_path, tmp_path / "none.yaml")
 
 
-@pytest.fixture(scope="module")
-def embedded(tmp_path_factory):
-    cache = tmp_path_factory.mktemp("cache")
-    return embedded_collection(cache), cache
-
-
-def test_embedded_default_keeps_roles_apart(embedded) -> None:
-    collection, _ = embedded
+def test_embedded_default_keeps_roles_apart(tmp_path) -> None:
+    collection = embedded_collection(tmp_path)
     assert len(training_pairs(collection.source)) > 5000
     assert {r: len(collection.ood_with(r)) for r in Role} == {Role.TRAIN: 2, Role.SELECT: 1, Role.TEST: 3}
     held_out = {
@@ -198,16 +192,17 @@ def test_embedded_default_keeps_roles_apart(embedded) -> None:
         assert not tests & {row["query"].lower() for row in training_pairs(d)}
 
 
-def test_embedded_cache_is_equal_and_rebuilt_when_damaged(embedded, monkeypatch) -> None:
-    collection, cache = embedded
-    builds = []
+def test_embedded_cache_is_equal_and_rebuilt_when_damaged(tmp_path, monkeypatch) -> None:
+    source = read_beir(write(tmp_path / "set"), BOTH)
+    collection, builds, cache = Collection(source, ()), [], tmp_path / "cache"
     monkeypatch.setattr(embedded_module, "_build", lambda: builds.append(1) or collection)
-    assert embedded_collection(cache).fingerprint == collection.fingerprint
-    assert builds == []
+    for built in (1, 1):
+        assert embedded_collection(cache).fingerprint == collection.fingerprint
+        assert len(builds) == built
     file = next(cache.iterdir())
-    file.write_bytes(file.read_bytes()[:1000])
+    file.write_bytes(file.read_bytes()[:100])
     assert embedded_collection(cache).fingerprint == collection.fingerprint
-    assert builds == [1]
+    assert len(builds) == 2
     assert json.loads(file.read_text())["fingerprint"] == collection.fingerprint
 
 
