@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,16 @@ from mogrid.config import Strict, YamlFile, parse_changes, read_yaml
 from mogrid.errors import ConfigError, DataError, MogridError, nearest
 from mogrid.frontier import fit_laws, plan
 from mogrid.report.figures.exchange import plot_exchange
-from mogrid.report.table import Table, cell, mark
-from mogrid.runs import RunRecord, RunStore
-from mogrid.runs.summary import Summary, summarise
+from mogrid.report.results import results_table
+from mogrid.report.scales import scales_of
+from mogrid.runs import RunStore
+from mogrid.runs.summary import summarise
 from mogrid.sweep.grid import SweepSettings, expand
 from mogrid.sweep.measured import measured
 from mogrid.sweep.run import run_sweep
 from mogrid.training.recipe import Recipe, put
 
-__all__ = ["Study", "main", "read_study", "run_study", "scales", "table_of"]
+__all__ = ["Study", "main", "read_study", "run_study"]
 
 ROOT = Path(__file__).parent
 STUDIES = ROOT / "studies"
@@ -81,45 +82,6 @@ def run_study(name: str, store: Path, console: Console, *, data: Path | None, ch
     run_sweep(sweep, store, console)
 
 
-def scales(records: Iterable[RunRecord]) -> dict[tuple[str, float], list[RunRecord]]:
-    """Return trainings by base model and budget, smallest first, each with the rows that belong beside them."""
-    every = list(records)
-    trained: dict[tuple[str, float], list[RunRecord]] = {}
-    for record in sorted(every, key=lambda r: (r.parameters, r.total_flops)):
-        if record.kind == "trained":
-            key = next(
-                (k for k in trained if k[0] == record.model and record.total_flops <= 1.3 * k[1]),
-                (record.model, record.total_flops),
-            )
-            trained.setdefault(key, []).append(record)
-    found = {}
-    for (model, flops), own in trained.items():
-        names = {record.name for record in own}
-        beside = [r for r in every if r.kind == "bm25" or (r.kind == "base" and r.model == model)]
-        merged = [r for r in every if r.kind == "merged" and names & r.parents.keys()]
-        found[model, flops] = [*beside, *own, *merged]
-    return found
-
-
-def table_of(summary: Summary, title: str, entropies: bool = False) -> Table:
-    """Return a summary as a table: values with intervals, marks against the baseline."""
-    measures = [m for m in summary.measures if m.key == "ndcg" or entropies]
-    rows = []
-    for row in summary.rows:
-        cells = []
-        for measure in measures:
-            if measure.name not in row.values:
-                cells.append("-")
-                continue
-            test = row.tests.get(measure.name)
-            sign = "" if test is None else mark(test.difference, test.p_value)
-            cells.append(cell(row.values[measure.name], row.widths[measure.name], mark=sign))
-        name = f"{row.label} (collapsed)" if row.collapsed else row.label
-        rows.append((name, f"{row.flops:.2g}" if row.flops else "", str(row.seeds), *cells))
-    note = f"± half of a 95 % interval over queries and seeds; ▲ ▼ against {summary.baseline} (paired, Holm, p < .05)"
-    return Table(title, ("", "FLOPs", "seeds", *(m.name for m in measures)), rows, note)
-
-
 def show_study(name: str, store: Path, console: Console) -> None:
     """Draw the tables, laws and figures of a study from its records alone."""
     study, _ = read_study(name)
@@ -128,9 +90,9 @@ def show_study(name: str, store: Path, console: Console) -> None:
     if not records:
         raise DataError(f"{store}: no finished run; leave --show out to make some")
     console.print(study.title, style="bold")
-    for (model, flops), own in scales(records).items():
-        summary = summarise(own, study.show.role, baseline=study.show.baseline, draws=400)
-        console.print(table_of(summary, f"{model}, {flops:.2g} FLOPs, {study.show.role}-role data"))
+    for scale in sorted(scales_of(records), key=lambda scale: (scale.trained[0].parameters, scale.flops)):
+        summary = summarise(scale.rows(records), study.show.role, baseline=study.show.baseline, draws=400)
+        console.print(results_table(summary, f"{scale.name}, {study.show.role}-role data", about=("FLOPs", "seeds")))
     if study.show.preference is None:
         return
     laws = fit_laws(measured(runs, study.show.where).measurements)

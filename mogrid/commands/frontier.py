@@ -18,8 +18,9 @@ from rich.console import Console
 from mogrid.errors import ConfigError, DataError, nearest
 from mogrid.frontier import Front, bootstrap_hypervolume
 from mogrid.report.figures import COLOURS, Style, plot_front
+from mogrid.report.scales import Scale, front_of, scales_of
 from mogrid.report.table import Table, cell
-from mogrid.runs import RunRecord, RunStore
+from mogrid.runs import RunStore
 
 __all__ = ["add_arguments", "run"]
 
@@ -36,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if not arguments.store.is_dir():
         raise ConfigError(f"{arguments.store}: no such folder")
-    front = front_of(scale_of(RunStore(arguments.store), arguments.model, arguments.flops), arguments.metric)
+    scale = scale_of(RunStore(arguments.store), arguments.model, arguments.flops)
+    front = front_of(scale.trained, arguments.metric)
     names, means, widths = front.means()
     together = Front(front.objectives, means, names, (0,) * len(names))
     best = together.non_dominated()
@@ -68,31 +70,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def scale_of(store: RunStore, model: str | None, flops: float | None) -> list[RunRecord]:
-    """Return the trainings of one base model at about one number of FLOPs: those asked for, or where there are most."""
-    trained = [record for record in store.records(queries=False) if record.kind == "trained"]
-    if not trained:
-        raise DataError(f"{store.root}: no finished training")
-    models = list(dict.fromkeys(record.model for record in trained))
-    if model is not None and model not in models:
-        raise ConfigError(f"--model {model!r}: not in the store{nearest(model, models)}")
-    able = [record for record in trained if model in (None, record.model)]
-    groups: list[list[RunRecord]] = []
-    for record in sorted(able, key=lambda r: (r.model, r.total_flops)):
-        near = groups and groups[-1][0].model == record.model and record.total_flops <= 1.3 * groups[-1][0].total_flops
-        groups[-1].append(record) if near else groups.append([record])
-    if flops is not None:
-        return min(groups, key=lambda group: abs(np.log(group[0].total_flops / flops)))
-    return max(groups, key=lambda group: (len(group), group[0].total_flops))
-
-
-def front_of(records: list[RunRecord], metric: str) -> Front:
-    """Return runs as points, lower is better."""
-    names = tuple(records[0].objectives)
-    values = np.array([[record.objectives[name][metric] for name in names] for record in records])
-    return Front(
-        names,
-        1 - values if metric == "ndcg" else values,
-        tuple(record.label for record in records),
-        tuple(record.seed for record in records),
-    )
+def scale_of(store: RunStore, model: str | None, flops: float | None) -> Scale:
+    """Return the scale asked for, or the one with most strategies."""
+    try:
+        able = scales_of(list(store.records(queries=False)))
+    except DataError as error:
+        raise DataError(f"{store.root}: {error}") from error
+    if model is not None:
+        models = {scale.model for scale in able}
+        if model not in models:
+            raise ConfigError(f"--model {model!r}: not in the store{nearest(model, models)}")
+        able = [scale for scale in able if scale.model == model]
+    return able[0] if flops is None else min(able, key=lambda scale: abs(np.log(scale.flops / flops)))

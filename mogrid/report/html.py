@@ -10,6 +10,7 @@ from typing import Any
 
 from mogrid.files import write_text
 from mogrid.report.charts import key_mark
+from mogrid.report.figures.base import DPI
 from mogrid.report.palette import COLOURS
 from mogrid.report.table import Table
 
@@ -134,7 +135,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
 {% else %}<h2>{{ part.item.title }}</h2>
 {% if part.kind == "Note" %}<p>{{ part.item.text }}</p>
 {% elif part.image %}<figure>
-<img src="data:image/png;base64,{{ part.image }}" alt="{{ part.item.title }}">
+<img src="data:image/png;base64,{{ part.image }}" width="{{ part.width }}" alt="{{ part.item.title }}">
 {% if part.item.caption %}<figcaption>{{ part.item.caption }}</figcaption>{% endif %}
 </figure>
 {% else %}{{ part.table }}
@@ -199,7 +200,9 @@ def _view(part: Table | Figure | Chart | Note, report: Report, seen: set[str]) -
     if isinstance(part, Table):
         view["table"] = Markup(part.html())  # escaped there
     elif isinstance(part, Figure):
-        view["image"] = base64.b64encode(part.path.read_bytes()).decode()
+        data = part.path.read_bytes()
+        view["image"] = base64.b64encode(data).decode()
+        view["width"] = round(int.from_bytes(data[16:20]) * 96 / DPI)  # of the PNG's header: letters as large as text
     elif isinstance(part, Chart):
         same = [p for p in report.parts if isinstance(p, Chart) and p.title == part.title]
         view["opens"] = part.title not in seen

@@ -15,7 +15,8 @@ from mogrid.evaluation.intervals import bootstrap_interval
 from mogrid.files import write_text
 from mogrid.report.figures.path import plot_path
 from mogrid.report.figures.systems import plot_systems
-from mogrid.report.table import Table, cell, mark, markdown_text
+from mogrid.report.results import results_table
+from mogrid.report.table import Table, cell, markdown_text
 from mogrid.runs import RunRecord
 from mogrid.runs.summary import summarise
 from mogrid.training.recipe import Recipe
@@ -77,7 +78,11 @@ def write_card(out: Path, recipe: Recipe, record: RunRecord, others: Sequence[Ru
         lines += [
             f"## Results on {role}-role data",
             "",
-            _results([record, *others], role).markdown(),
+            results_table(
+                summarise([record, *others], role),
+                about=(),
+                name=lambda row: "model" if row.kind == "trained" else row.label,
+            ).markdown(),
             "![nDCG@10](results.png)",
             "",
         ]
@@ -140,20 +145,3 @@ def _rows(records: Sequence[RunRecord], role: str) -> list[dict[str, Any]]:
         for result in record.results
         if result.role == role
     ]
-
-
-def _results(records: Sequence[RunRecord], role: str) -> Table:
-    summary = summarise(records, role)
-    measures = [measure for measure in summary.measures if measure.key == "ndcg"]
-    rows = []
-    for row in summary.rows:
-        cells = []
-        for measure in measures:
-            test = row.tests.get(measure.name)
-            sign = "" if test is None else mark(test.difference, test.p_value)
-            known = measure.name in row.values
-            cells.append(cell(row.values[measure.name], row.widths[measure.name], mark=sign) if known else "-")
-        name = "model" if row.kind == "trained" else row.label
-        rows.append((f"{name} (collapsed)" if row.collapsed else name, *cells))
-    note = "± half of a 95 % interval over queries; ▲ ▼: differs from the base model (paired, Holm, p < .05)."
-    return Table("", ("", *(measure.name for measure in measures)), rows, note)

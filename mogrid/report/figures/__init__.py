@@ -1,28 +1,21 @@
 """Figures: colour-blind safe, legible at a page's width."""
 
 from mogrid.report.figures.base import COLOURS, Style
-from mogrid.report.figures.exchange import plot_exchange, whether_mixing_pays
+from mogrid.report.figures.exchange import plot_exchange
 from mogrid.report.figures.front import plot_front
 from mogrid.report.figures.laws import plot_laws
 from mogrid.report.figures.path import plot_path
 from mogrid.report.figures.regime import Trail, plot_regime
-from mogrid.report.figures.scaling import Trace, plot_attainment, plot_joint, plot_replay, plot_weights_over_scale
 from mogrid.report.figures.weights import plot_weights
 
 __all__ = [
     "COLOURS",
     "Style",
-    "Trace",
     "Trail",
-    "plot_attainment",
     "plot_exchange",
     "plot_front",
-    "plot_joint",
     "plot_laws",
     "plot_path",
     "plot_regime",
-    "plot_replay",
     "plot_weights",
-    "plot_weights_over_scale",
-    "whether_mixing_pays",
 ]

@@ -1,16 +1,12 @@
-"""Figures of laws, fronts over seeds, weights over scale and the joint plane are drawn whole, the same each time."""
+"""Figures of benchmarks: fronts over seeds, weights over scale, the joint plane; drawn whole, the same each time."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from benchmarks.figures import Trace, _stairs, plot_attainment, plot_joint, plot_weights_over_scale
 from mogrid.frontier import Front
-from mogrid.report.figures import Trace, plot_attainment, plot_joint, plot_laws, plot_weights_over_scale
-from mogrid.report.figures.scaling import _stairs
-from mogrid.report.figures.systems import plot_systems
-from mogrid.scaling import fit_laws
-from tests.scaling.known import additive_law, grid_of, sweep
 
 OBJECTIVES = ("effectiveness", "ood", "adversarial")
 
@@ -21,13 +17,6 @@ def front(seeds: int) -> Front:
     values = np.vstack([base + 0.05 * rng.standard_normal(base.shape) for _ in range(seeds)])
     labels = tuple(f"s{i}" for _ in range(seeds) for i in range(6))
     return Front(OBJECTIVES, values, labels, tuple(s for s in range(seeds) for _ in range(6)))
-
-
-def rows() -> list[dict]:
-    return [
-        {"domain": d, "condition": c, "system": s, "ndcg": 0.4, "ndcg_interval": [0.3, 0.5]}
-        for d in ("a", "b") for c in ("clean", "typos") for s in ("model", "BM25")
-    ]  # fmt: skip
 
 
 def trace(shift: float) -> Trace:
@@ -41,10 +30,7 @@ DRAW = {
     "weights": lambda p: plot_weights_over_scale(
         p, [(size, 10.0**i, dict.fromkeys(OBJECTIVES, (0.3, 0.2, 0.4))) for i in range(3) for size in "ab"], OBJECTIVES
     ),
-    "laws": lambda p: plot_laws(p, LAWS, title="t"),
-    "systems": lambda p: plot_systems(p, rows(), "t"),
 }
-LAWS = fit_laws(sweep(additive_law, **grid_of("additive"), rng=np.random.default_rng(0)), draws=20)
 
 
 @pytest.mark.parametrize("name", DRAW)
