@@ -29,7 +29,7 @@ def test_every_objective_has_its_law_residuals_and_what_was_held_out(tmp_path, m
         assert f"R² {fit.fitted.r2:.3f}" in left.texts[0].get_text()
         assert sum(len(line.get_xdata()) for line in middle.lines[:-1]) == runs  # the last is the zero line
         named = [text.get_text() for text in right.get_legend().get_texts()]
-        assert [name.split(":")[0] for name in named] == ["largest N", "largest D"]
+        assert [name.split(":")[0] for name in named] == [f"largest {axis}" for axis in fit.held_out[fit.name]]
 
 
 def test_systems_are_drawn_the_same_each_time(tmp_path) -> None:
