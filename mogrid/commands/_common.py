@@ -22,6 +22,7 @@ __all__ = [
     "add_data",
     "add_model",
     "add_settings",
+    "check_places",
     "load_collection",
     "load_model",
     "parse_settings",
@@ -56,6 +57,28 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-length", type=int, help="tokens read of a text (default: the model's own)")
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
     parser.add_argument("--device", help="such as cpu or cuda (default: the best there is)")
+
+
+def check_places(arguments: argparse.Namespace, *files: str, folder: str | None = None) -> None:
+    """Raise `ConfigError` where what is asked for could not be written at the end.
+
+    Parameters
+    ----------
+    files : str
+        Names of arguments that hold a file's path, or None.
+    folder : str, optional
+        Of one that holds a folder's.
+    """
+    for flag in (*files, *([folder] if folder else [])):
+        path: Path | None = getattr(arguments, flag)
+        if path is None:
+            continue
+        if path.exists() and path.is_dir() != (flag == folder):
+            raise ConfigError(f"--{flag} {path}: is a {'file' if flag == folder else 'folder'}")
+        above = path.absolute().parents
+        there = next(parent for parent in ((path, *above) if flag == folder else above) if parent.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            raise ConfigError(f"--{flag} {path}: nothing can be written in {there}")
 
 
 def load_collection(arguments: argparse.Namespace) -> Collection:

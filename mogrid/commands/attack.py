@@ -12,9 +12,17 @@ import argparse
 import json
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mogrid.commands._common import add_data, add_model, load_collection, load_model, parse_settings, quiet
+from mogrid.commands._common import (
+    add_data,
+    add_model,
+    check_places,
+    load_collection,
+    load_model,
+    parse_settings,
+    quiet,
+)
 from mogrid.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -35,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of documents or the corpus (default: %(default)s)",
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, such as flips=3")
-    parser.add_argument("--domain", help="which data set of the collection (default: the source)")
+    parser.add_argument("--domain", help="which data set of the collection (default: the source, or the first)")
     parser.add_argument("--role", default="select", help="select while anything may be chosen, test once at the end")
     parser.add_argument("--targets", type=int, default=50, help="documents to attack (default: 50)")
     parser.add_argument("--crafted-on", metavar="MODEL", help="craft on this model instead: a transfer attack")
@@ -47,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.role not in _ROLES:
         raise ConfigError(f"--role {arguments.role!r}{nearest(arguments.role, _ROLES)}")
+    check_places(arguments, "out")
     quiet()
     from rich.console import Console
 
@@ -54,38 +63,39 @@ def run(arguments: argparse.Namespace) -> int:
     from mogrid.data import Role
     from mogrid.evaluation import attack_success, poisoning_success
     from mogrid.files import write_json
+    from mogrid.progress import status
 
     role = Role(arguments.role)
     if arguments.attack in ATTACKS and ATTACKS[arguments.attack][0] == "queries":
         raise ConfigError(f"--attack {arguments.attack}: it perturbs queries; see mogrid evaluate --perturb")
     attack = attack_from_config({"name": arguments.attack, **parse_settings(arguments.set), "role": str(role)})
-    with Console(stderr=True).status("reading the data") as status:
+    with status(Console(stderr=True), "attacking") as stage:
+        stage.say("reading the data")
         collection = load_collection(arguments)
-        domains = {domain.name: domain for domain in (collection.source, *collection.ood_with(role))}
-        chosen = arguments.domain or collection.source.name
+        domains = {domain.name: domain for domain in collection.with_role(role)}
+        chosen = arguments.domain or next(iter(domains), collection.source.name)
         if chosen not in domains:
             raise ConfigError(f"--domain {chosen!r}: no such set with the role {role}{nearest(chosen, domains)}")
+        stage.say("loading the model")
         model = load_model(arguments)
         other = load_model(arguments, arguments.crafted_on) if arguments.crafted_on else None
-        status.update(f"attacking {chosen}")
+        stage.say(f"{arguments.attack} on {chosen}")
         result: AttackResult | PoisoningResult
+        shared: dict[str, Any] = {"seed": arguments.seed, "crafted_on": other}
         if isinstance(attack, CorpusPoisoning):
-            train = collection.source.split(Role.TRAIN).queries if chosen != collection.source.name else None
-            known = None if train is None else list(train.values())
-            result = poisoning_success(
-                model, domains[chosen], role, attack, known=known, seed=arguments.seed, crafted_on=other
-            )
+            known = None
+            if chosen != collection.source.name:
+                known = list(collection.source.split(Role.TRAIN).queries.values())
+            result = poisoning_success(model, domains[chosen], role, attack, known=known, **shared)
         else:
-            result = attack_success(
-                model, domains[chosen], role, attack, targets=arguments.targets, seed=arguments.seed, crafted_on=other
-            )
+            result = attack_success(model, domains[chosen], role, attack, targets=arguments.targets, **shared)
     record = result.to_json()
-    if arguments.out is not None:
-        write_json(arguments.out, record)
     if arguments.json:
-        print(json.dumps(record, indent=1))
+        print(json.dumps(record, indent=1), flush=True)
     else:
         _show(arguments.model, result)
+    if arguments.out is not None:
+        write_json(arguments.out, record)
     return 0
 
 

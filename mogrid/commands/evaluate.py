@@ -12,12 +12,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mogrid.commands._common import add_data, add_model, load_collection, load_model, parse_settings, quiet
+from mogrid.commands._common import (
+    add_data,
+    add_model,
+    check_places,
+    load_collection,
+    load_model,
+    parse_settings,
+    quiet,
+)
 from mogrid.errors import ConfigError, MogridError, nearest
 
 if TYPE_CHECKING:
@@ -58,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     for flag in ("max_queries", "max_documents"):
         if (count := getattr(arguments, flag)) is not None and count < 1:
             raise ConfigError(f"--{flag.replace('_', '-')} must be at least 1, got {count}")
-    _check_places(arguments)
+    check_places(arguments, "out", "figure", folder="runs")
     quiet()
     from rich.console import Console
 
@@ -69,8 +76,9 @@ def run(arguments: argparse.Namespace) -> int:
     console, failed = Console(stderr=True), list[Exception]()
     with status(console, "reading the data"):
         collection = load_collection(arguments)
-    roles = {role for domain in (collection.source, *collection.ood) for role in domain.splits}
-    role = Role(arguments.role or ("select" if Role.SELECT in roles else "test"))
+    role = Role(arguments.role or ("select" if collection.with_role(Role.SELECT) else "test"))
+    if not collection.with_role(role):
+        raise ConfigError(f"no data set has a {role} split to judge on")
     perturbations = _perturbations(arguments.perturb, role)
     if arguments.runs is not None:
         _check_names(collection, role)
@@ -116,32 +124,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check_places(arguments: argparse.Namespace) -> None:
-    """Raise `ConfigError` where what is asked for could not be written at the end."""
-    for flag in ("out", "figure", "runs"):
-        path: Path | None = getattr(arguments, flag)
-        if path is None:
-            continue
-        folder = flag == "runs"
-        if path.exists() and path.is_dir() != folder:
-            raise ConfigError(f"--{flag} {path}: is a {'file' if folder else 'folder'}")
-        there = next(
-            parent for parent in (path if folder else path.parent, *path.absolute().parents) if parent.exists()
-        )
-        if not there.is_dir() or not os.access(there, os.W_OK):
-            raise ConfigError(f"--{flag} {path}: nothing can be written in {there}")
-
-
 def _check_names(collection: Collection, role: Role) -> None:
     """Raise before anything is encoded where runs could not be written after all."""
     from mogrid.evaluation.trec import check_ids
 
-    for domain in (collection.source, *collection.ood):
-        if role in domain.splits:
-            if "/" in domain.name:
-                raise ConfigError(f"--runs: a set called {domain.name!r} cannot be part of a file's name")
-            check_ids(domain.split(role).queries, f"--runs, queries of {domain.name}")
-            check_ids(domain.corpus, f"--runs, documents of {domain.name}")
+    for domain in collection.with_role(role):
+        if "/" in domain.name:
+            raise ConfigError(f"--runs: a set called {domain.name!r} cannot be part of a file's name")
+        check_ids(domain.split(role).queries, f"--runs, queries of {domain.name}")
+        check_ids(domain.corpus, f"--runs, documents of {domain.name}")
 
 
 def _perturbations(given: list[str] | None, role: Role) -> dict[str, Attack]:

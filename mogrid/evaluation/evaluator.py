@@ -13,6 +13,7 @@ from mogrid.attacks.typos import SELECT_TYPOS
 from mogrid.data.domain import Collection, Role
 from mogrid.errors import RoleError
 from mogrid.evaluation.judge import JudgedSplit, judge
+from mogrid.evaluation.results import CLEAN
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -73,7 +74,9 @@ class RobustnessEvaluator(SentenceEvaluator):
         source = self.collection.source
         splits = [JudgedSplit(source, self.role, {"typo": self.perturbation})]
         splits += [JudgedSplit(domain, self.role) for domain in self.collection.ood_with(self.role)]
-        clean, typos, *others = judge(model, splits, temperature=1.0)
+        found = {(r.domain, r.condition): r for r in judge(model, splits, temperature=1.0)}
+        clean, typos = found[source.name, CLEAN], found[source.name, "typo"]
+        others = [r for (name, condition), r in found.items() if name != source.name and condition == CLEAN]
         metrics = {"ndcg": clean.means["ndcg"], "ce": clean.means["ce"]}
         metrics |= {"typo_ndcg": typos.means["ndcg"], "typo_ce": typos.means["ce"]}
         if others:

@@ -106,6 +106,8 @@ def judge(
 ) -> list[SplitResult]:
     """Judge a retriever: of each split the clean queries first, then each condition, in the order asked for.
 
+    Queries that a split has in other people's writing, too (`Split.variants`), are a condition of that name.
+
     A corpus is encoded once for all roles and conditions, every condition is encoded and searched once, and all roles
     and perturbations are checked before anything is encoded. Splits that are named twice are judged once, under the
     conditions of both. To judge a sample, pass the domains through `mogrid.evaluation.sample_domain`.
@@ -139,9 +141,7 @@ def judge(
         preprocess=preprocess, progress=progress,
     )  # fmt: skip
     found = {(cell.domain.name, cell.role, cell.condition): cell.result for cell in cells}
-    return [
-        found[split.domain.name, split.role, name] for split in _merged(splits) for name in (CLEAN, *split.conditions)
-    ]
+    return [found[split.domain.name, split.role, name] for split in _merged(splits) for name in _conditions(split)]
 
 
 def judging(
@@ -322,6 +322,10 @@ def _merged(splits: Sequence[JudgedSplit]) -> list[JudgedSplit]:
     return list(merged.values())
 
 
+def _conditions(split: JudgedSplit) -> tuple[str, ...]:
+    return CLEAN, *split.conditions, *split.domain.split(split.role).variants
+
+
 def _texts(model: Any, split: JudgedSplit, seed: int) -> dict[str, tuple[dict[str, str], Cost]]:
     """Return condition → query id → text, the clean ones first, and what they cost."""
     queries, qrels = judged_queries(split.domain, split.role)
@@ -338,6 +342,12 @@ def _texts(model: Any, split: JudgedSplit, seed: int) -> dict[str, tuple[dict[st
         with _naming(split):
             texts, cost = craft(attack, queries.values(), victim, rng, f"{split.domain.name}, {split.role}")
         found[condition] = dict(zip(queries, texts, strict=True)), cost
+    for variant, written in split.domain.split(split.role).variants.items():
+        if variant in found:
+            raise EvaluationError(
+                f"{split.domain.name}: its queries have a variant {variant!r}, too: name it otherwise"
+            )
+        found[variant] = {query: written.get(query, text) for query, text in queries.items()}, Cost()
     return found
 
 

@@ -201,7 +201,7 @@ def evaluate_retriever(
         Embeddings are not finite.
     """
     source = collection.source.name
-    domains = [sample_domain(d, max_queries, max_documents) for d in (collection.source, *collection.ood)]
+    domains = [sample_domain(d, max_queries, max_documents) for d in collection.domains]
     domains = [domain for domain in domains if {role, Role.SELECT} & set(domain.splits)]
     if not any(role in domain.splits for domain in domains):
         raise RoleError(f"none of the data sets has a {role} split")

@@ -28,7 +28,11 @@ def sample_domain(domain: Domain, queries: int | None, documents: int | None) ->
         if role in domain.splits:
             texts, qrels = judged_queries(domain, role)
             kept = _draw(list(texts), queries, domain.name, str(role))
-            splits[role] = Split(role, {q: texts[q] for q in kept}, {q: qrels[q] for q in kept})
+            variants = {
+                name: {q: written[q] for q in kept if q in written}
+                for name, written in domain.splits[role].variants.items()
+            }
+            splits[role] = Split(role, {q: texts[q] for q in kept}, {q: qrels[q] for q in kept}, variants=variants)
             needed.update(document for q in kept for document in qrels[q])
     others = _draw([document for document in domain.corpus if document not in needed], documents, domain.name, "corpus")
     keep = needed.union(others)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
 from mogrid import cli
 from mogrid.evaluation import Evaluation, read_run
 from mogrid.retrieval.models import build_retriever
+
+CASES = Path(__file__).parents[1] / "cases"
 
 YAML = """source: {folder: in, kind: pairs}
 ood:
@@ -99,6 +102,39 @@ def test_what_cannot_be_written_is_said_before_anything_is_encoded(place, texts,
     assert "queries of spaced: the TREC format has no way to write 'q 0'" in err
 
 
+def test_one_set_with_a_test_split_alone(place, tmp_path, capsys) -> None:
+    """No file of domains, nothing to calibrate on: contrastive entropy is left out, and said to be."""
+    argv = ("evaluate", place / "model", "--data", CASES / "test-split-only", "--out", tmp_path / "e.json")
+    code, out, err = run(capsys, *argv)
+    assert code == 0, err
+    assert "contrastive entropy is left out" in out
+    assert "the fusion with BM25 is left out" in out
+    found = Evaluation.load(tmp_path / "e.json")
+    assert found.role == "test"
+    assert set(found.systems) == {"model", "BM25"}
+    assert [r.condition for r in found.systems["model"]] == ["clean", "typos"]
+    assert all(r.ce is None for r in found.systems["model"])
+    assert found.systems["BM25"][0].means["ndcg"] == 1
+    code, out, err = run(capsys, *argv, "--role", "select")
+    assert (code, out) == (2, "")
+    assert "no data set has a select split" in err
+
+
+def test_queries_in_the_corpus_are_counted_and_said_once(place, capsys) -> None:
+    argv = ("evaluate", place / "model", "--data", CASES / "query-is-a-document")
+    code, out, _ = run(capsys, *argv)
+    assert code == 0
+    assert out.count("4 queries stand in the corpus under their own id") == 1
+
+
+def test_misspellings_of_german_are_refused_by_name(place, capsys) -> None:
+    """They gave exactly the clean numbers, as if the model were robust."""
+    argv = ("evaluate", place / "model", "--data", CASES / "german", "--perturb", "misspellings")
+    code, out, err = run(capsys, *argv)
+    assert (code, out) == (2, "")
+    assert "german, test: 'misspellings' changes 0 of 3 texts" in err
+
+
 def test_a_sample_is_judged_and_called_so(place, tmp_path, capsys) -> None:
     argv = ("evaluate", place / "model", "--data", place, "--no-baselines", "--out", tmp_path / "e.json")
     code, out, _ = run(capsys, *argv, "--max-documents", 5, "--max-queries", 10)
@@ -183,7 +219,7 @@ def test_data(place, capsys) -> None:
     [
         (("evaluate", "MODEL", "--data", "PLACE", "--role", "tset"), "did you mean 'test'"),
         (("evaluate", "none/such", "--data", "PLACE"), "'none/such': no such folder, and no network"),
-        (("evaluate", "MODEL", "--data", "PLACE/none"), "domains.yaml: cannot be read"),
+        (("evaluate", "MODEL", "--data", "PLACE/none"), "none: no such file or folder"),
         (("evaluate", "MODEL", "--domains", "x.yaml"), "below --data DIR"),
         (("evaluate", "MODEL", "--data", "PLACE", "--perturb", "typo"), "did you mean 'typos'"),
         (("evaluate", "MODEL", "--data", "PLACE", "--perturb", "hotflip"), "see mogrid attack"),
@@ -195,7 +231,7 @@ def test_data(place, capsys) -> None:
         (("attack", "MODEL", "--data", "PLACE", "--set", "flips"), "expected KEY=VALUE"),
         (("attack", "MODEL", "--data", "PLACE", "--domain", "c"), "no such set with the role select"),
         (("attack", "MODEL", "--data", "PLACE", "--role", "train"), "--role 'train'"),
-        (("data", "PLACE/none"), "cannot be read"),
+        (("data", "PLACE/none"), "no such file or folder"),
         (("data", "PLACE", "--leaks", "--threshold", "2"), "threshold in"),
     ],
 )

@@ -13,7 +13,7 @@ from mogrid.attacks import Misspellings
 from mogrid.attacks.base import Attack
 from mogrid.data.domain import Domain, Role, Split
 from mogrid.errors import DataError, EvaluationError, RoleError
-from mogrid.evaluation import JudgedSplit, SplitResult, calibrate, evaluate_embeddings, judge, judging
+from mogrid.evaluation import JudgedSplit, SplitResult, calibrate, evaluate_embeddings, judge, judging, sample_domain
 from mogrid.retrieval import encode_split
 from mogrid.retrieval.splits import relevant_pairs
 
@@ -352,3 +352,22 @@ def test_errors_name_the_set(domain):
 
     with pytest.raises(EvaluationError, match="words, test: the embedding of document 0 is not finite"):
         judge(Broken(), [JudgedSplit(domain, Role.TEST)])
+
+
+def test_queries_as_people_wrote_them_are_a_condition(model, domain):
+    """DL-typo's, say: the same queries, with errors that were really made."""
+    split = domain.splits[Role.TEST]
+    variants = {"human": {query: text[::-1] for n, (query, text) in enumerate(split.queries.items()) if n % 2}}
+    written = Domain("words", domain.corpus, {Role.TEST: replace(split, variants=variants)})
+    for retriever in (model, "bm25"):
+        clean, b, human = judge(retriever, [JudgedSplit(written, Role.TEST, {"b": Backwards()})])
+        assert (clean.condition, b.condition, human.condition) == ("clean", "b", "human")
+        assert human.changed == 0.5
+        same = [query for n, query in enumerate(split.queries) if n % 2 == 0]
+        assert [human.ndcg[query] for query in same] == [clean.ndcg[query] for query in same]
+        assert human.means["ndcg"] < clean.means["ndcg"]
+    sampled = sample_domain(written, 10, 50)
+    assert len(sampled.splits[Role.TEST].variants["human"]) > 0
+    assert judge("bm25", [JudgedSplit(sampled, Role.TEST)])[1].queries == 10
+    with pytest.raises(EvaluationError, match="have a variant 'human', too"):
+        judge(model, [JudgedSplit(written, Role.TEST, {"human": Backwards()})])
