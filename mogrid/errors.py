@@ -38,4 +38,5 @@ def nearest(name: object, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; known: {', '.join(choices)}" if choices else "; it takes none"
+    shown = [choice if choice.isprintable() else repr(choice) for choice in choices]
+    return f"; known: {', '.join(shown)}" if choices else "; it takes none"

@@ -29,6 +29,7 @@ __all__ = [
 
 # C's white space, as trec_eval has it; an id may hold the rest of Unicode's.
 _SPACE = re.compile(r"[ \t\v\f\r]+")
+_INNER = re.compile(r"[ \v\f\r]")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}(\.0*)?")
 _HEADER = re.compile(
     r"[#_]?((query|topic|corpus|doc|document|passage|psg)s?[-_ ]?(id)?|[qpd]?id|iter(ation)?|score|rank|tag|text"
@@ -54,12 +55,12 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     with open_bytes(path) as file:
         for number, raw in enumerate(file, start=1):
             try:
-                text = raw.decode("utf-8").rstrip("\r\n").removeprefix("\ufeff")
+                text = raw.decode("utf-8").rstrip("\r\n").lstrip("\ufeff")
             except UnicodeDecodeError as error:
                 utf16 = raw[:2] in (b"\xff\xfe", b"\xfe\xff")
                 why = "but UTF-16; save it as UTF-8" if utf16 else f"at byte {error.start} of the line"
                 raise DataError(f"{path}:{number}: not UTF-8 {why}") from error
-            if text.strip():
+            if text.strip(" \t\v\f"):
                 yield number, text
 
 
@@ -115,7 +116,7 @@ def judgements(path: Path, *, header: bool = False) -> Iterator[tuple[str, str, 
 def _fields(path: Path, header: bool) -> Iterator[tuple[str, list[str]]]:
     for row, (number, text) in enumerate(lines(path)):
         place, fields = f"{path}:{number}", text.split("\t")
-        if not header and (len(fields) != 4 and not (len(fields) == 3 and " " not in text)):
+        if not header and len(fields) != 4 and not (len(fields) == 3 and not _INNER.search(text)):
             fields = words_of(text)
         if row == 0 and header and (len(fields) != 3 or _INTEGER.fullmatch(fields[-1].strip())):
             raise DataError(f"{place}: expected the header 'query-id<TAB>corpus-id<TAB>score', got {text[:60]!r}")
@@ -160,8 +161,8 @@ def checked_text(value: str, what: str, place: str) -> str:
 
 def integer(value: object, place: str) -> int:
     """Return a relevance, which trec_eval keeps in 32 bits; ``1.0`` is one."""
-    if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
-        value = int(value.strip().partition(".")[0])
+    if isinstance(value, str) and _INTEGER.fullmatch(value.strip(" \t\r")):
+        value = int(value.strip(" \t\r").partition(".")[0])
     elif isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**31:

@@ -271,8 +271,9 @@ def _layout(keys: tuple[str, ...], columns: Columns, document: str | None, place
         if document not in keys:
             raise DataError(f"{place}: no {document!r}{nearest(document, keys)}")
     if len(queries) != 1 or (len(documents) != 1 and "document" not in given):
+        there = ", ".join(map(repr, keys)) or "none"
         raise DataError(
-            f"{place}: which column holds the query, and which the document? There are: {', '.join(keys) or 'none'}; "
+            f"{place}: which column holds the query, and which the document? There are {there}; "
             "say columns: {query: ..., document: ...}"
         )
     negatives = [name for name in keys if _NEGATIVE.fullmatch(name) and name not in (*queries, *documents)]
