@@ -81,5 +81,6 @@ def test_losses_are_checked_before_there_is_a_model(name: str) -> None:
     assert checked_loss(name.upper().replace("_", "-")) == name
     with pytest.raises(ConfigError, match=rf"loss {name}: no setting 'domain'"):
         checked_loss({"name": name, "domain": 3})
-    with pytest.raises(ConfigError, match=rf"loss {name}: temperature must be a number, got 'warm'"):
-        loss_from_config({"name": name, "temperature": "warm"}, None)
+    if name not in ("distil", "drift_bound", "l2_base"):  # which have none
+        with pytest.raises(ConfigError, match=rf"loss {name}: temperature must be a number, got 'warm'"):
+            loss_from_config({"name": name, "temperature": "warm"}, None)

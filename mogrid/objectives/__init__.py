@@ -1,5 +1,12 @@
-"""Objectives: losses for effectiveness, out-of-domain robustness and adversarial robustness."""
+"""Losses for effectiveness, for robustness out of domain and to perturbations, and anchors to the base model."""
 
+from mogrid.objectives.anchors import (
+    DriftBound,
+    EmbeddingDistillation,
+    ScoreDistillation,
+    WeightAnchor,
+    frozen_copy,
+)
 from mogrid.objectives.balanced import BalancedERM
 from mogrid.objectives.consistency import PerturbationConsistency
 from mogrid.objectives.contrastive import InfoNCE
@@ -19,13 +26,18 @@ __all__ = [
     "PGD",
     "VAT",
     "BalancedERM",
+    "DriftBound",
+    "EmbeddingDistillation",
     "GroupDRO",
     "InfoNCE",
     "LossEntry",
     "MaskedInfoNCE",
     "PerturbationConsistency",
     "RotatingUnseenDomain",
+    "ScoreDistillation",
     "SmoothWorstDomain",
+    "WeightAnchor",
+    "frozen_copy",
     "gather_rows",
     "loss_from_config",
     "masked_info_nce",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mogrid.errors import ConfigError, DataError
+from mogrid.objectives.scores import compared
 
 __all__ = ["UNKNOWN", "MaskedInfoNCE", "gather_rows", "masked_info_nce"]
 
@@ -21,7 +22,7 @@ UNKNOWN = -1
 
 
 class MaskedInfoNCE(nn.Module):
-    """In-batch InfoNCE with dot products whose denominator leaves out known positives.
+    """In-batch InfoNCE over the model's own scores whose denominator leaves out known positives.
 
     Columns are (query, document, hard negatives ...). The dataset's ``label`` column holds int64 document ids: one a
     row, or a list of the ids of the row's document columns followed by further known positives of its query, padded
@@ -47,7 +48,7 @@ class MaskedInfoNCE(nn.Module):
         features = list(sentence_features)
         if len(features) < 2:
             raise DataError(f"MaskedInfoNCE: expected the columns (query, document, ...), got {len(features)}")
-        queries, *documents = embed_columns(self.model, features)
+        queries, *documents = compared(self.model, embed_columns(self.model, features))
         ids = known = None
         if labels is not None:
             labels = labels.reshape(len(queries), -1)

@@ -11,6 +11,7 @@ from torch import nn
 
 from mogrid.construct import build, checked, named
 from mogrid.errors import ConfigError
+from mogrid.objectives.anchors import DriftBound, EmbeddingDistillation, ScoreDistillation, WeightAnchor
 from mogrid.objectives.balanced import BalancedERM
 from mogrid.objectives.consistency import PerturbationConsistency
 from mogrid.objectives.contrastive import InfoNCE
@@ -52,7 +53,7 @@ class LossEntry:
 
 
 LOSSES: dict[str, LossEntry] = {
-    "infonce": LossEntry(InfoNCE, "pairs", False, "in-batch negatives, dot products"),
+    "infonce": LossEntry(InfoNCE, "pairs", False, "in-batch negatives, by the model's own similarity"),
     "balanced_erm": LossEntry(BalancedERM, "domains", True, "the mean over domains"),
     "smooth_worst": LossEntry(SmoothWorstDomain, "domains", True, "a smooth maximum over domains"),
     "group_dro": LossEntry(GroupDRO, "domains", True, "weights on domains that follow their losses"),
@@ -62,6 +63,10 @@ LOSSES: dict[str, LossEntry] = {
     "pgd": LossEntry(PGD, "pairs", True, "several steps against the word embeddings"),
     "vat": LossEntry(VAT, "pairs", False, "virtual adversarial training"),
     "consistency": LossEntry(PerturbationConsistency, "perturbed", False, "rank alike when the query is perturbed"),
+    "distil": LossEntry(EmbeddingDistillation, "pairs", False, "embeddings stay where the base has them"),
+    "drift_bound": LossEntry(DriftBound, "pairs", False, "no embedding moves further from the base than a bound"),
+    "distil_scores": LossEntry(ScoreDistillation, "pairs", False, "candidates of the batch are ranked as by the base"),
+    "l2_base": LossEntry(WeightAnchor, "pairs", False, "weights stay near the base's; reads no text"),
 }
 """Name → entry."""
 

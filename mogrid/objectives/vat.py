@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from mogrid.errors import ConfigError
 from mogrid.flops import crafting
-from mogrid.objectives.consistency import divergence
 from mogrid.objectives.embeddings import keeping, scaled, shifted
+from mogrid.objectives.scores import compared, divergence
 
 __all__ = ["VAT"]
 
@@ -29,7 +29,7 @@ class VAT(nn.Module):
     model : SentenceTransformer
         Columns are (query, document).
     temperature : float
-        Dot products are divided by it.
+        Scores are divided by it.
     epsilon : float
         Relative to the embeddings' norm, at most 1; keep it below 0.05.
     weight : float
@@ -89,7 +89,7 @@ class VAT(nn.Module):
         return ranking + self.weight * divergence(fixed, moved)
 
     def _scores(self, features: list[dict[str, Any]]) -> Tensor:
-        query, document = embed_columns(self.model, [dict(column) for column in features])
+        query, document = compared(self.model, embed_columns(self.model, [dict(column) for column in features]))
         return query @ document.T / self.temperature
 
     def _craft(self, features: list[dict[str, Any]], clean: Tensor, embeddings: Sequence[Tensor]) -> list[Tensor]:

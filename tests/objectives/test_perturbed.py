@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from mogrid.errors import ConfigError
 from mogrid.flops import FlopLedger
 from mogrid.objectives import FGM, PGD, VAT, InfoNCE, PerturbationConsistency
+from mogrid.objectives.consistency import multi_positive
 from mogrid.objectives.embeddings import keeping, project, scaled, shifted
 from mogrid.retrieval.models import build_retriever
 from tests.objectives.test_domains import eager
@@ -137,7 +138,53 @@ def test_consistency_in_all_settings(tokenizer, model, texts, teacher, direction
     assert len(list(loss.parameters())) == len(list(model.parameters()))  # a frozen teacher is not trained
 
 
-@pytest.mark.parametrize("name", ["fgm", "pgd", "vat", "detached", "live", "frozen"])
+DST = {"ranking": "clean", "dual": 0.5, "dual_consistency": 0.2}
+
+
+@pytest.mark.parametrize("positives", ["one", "all"])
+def test_dst_and_multi_positive_by_the_papers_formulas(model, texts, positives) -> None:
+    """Of two variants a query; (1 − γ) CE + γ CE' + (1 − σ) KL + σ KL', clean scores as a fixed target of the KL."""
+    queries, documents = zip(*texts[:6], strict=True)
+    variants = [[q[1:] for q in queries], [q[:-1] for q in queries]]
+    features = columns(model, queries, documents, *variants)
+    q, d, *moved = (embed(model, column) for column in features)
+    clean = q @ d.T
+    target = clean.detach()
+
+    def kl(first, second):
+        p, m = first.log_softmax(1), second.log_softmax(1)
+        return (p.exp() * (p - m)).sum(1).mean()
+
+    found = F.cross_entropy(clean.T, torch.arange(6))
+    if positives == "all":
+        rows = []
+        for i in range(6):
+            others = [d[i] @ text[j] for text in (q, *moved) for j in range(6) if j != i]
+            for text in (q, *moved):
+                own = d[i] @ text[i]
+                rows.append(torch.stack([own, *others]).logsumexp(0) - own)
+        found = torch.stack(rows).mean()
+    expected = 0.5 * F.cross_entropy(clean, torch.arange(6)) + 0.5 * found
+    for text in moved:
+        expected = expected + (0.8 * kl(target, text @ d.T) + 0.2 * kl(target.T, d @ text.T)) / 2
+    result = PerturbationConsistency(model, **DST, positives=positives)(features)
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)
+    weight = next(p for n, p in model.named_parameters() if n.endswith("query.weight"))
+    first, second = (torch.autograd.grad(value, weight)[0] for value in (result, expected))
+    torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-6)
+
+
+def test_documents_are_what_is_found_when_documents_are_perturbed(model, texts) -> None:
+    queries, documents = zip(*texts[:5], strict=True)
+    features = columns(model, queries, documents, [d[1:] for d in documents])
+    q, d, x = (embed(model, column) for column in features)
+    loss = PerturbationConsistency(model, side="document", positives="all", consistency=0.0)
+    torch.testing.assert_close(loss(features), multi_positive(q @ torch.cat([d, x]).T))
+    alone = multi_positive(torch.randn(1, 3, requires_grad=True))  # a last batch of one row
+    assert float(alone) == 0
+
+
+@pytest.mark.parametrize("name", ["fgm", "pgd", "vat", "detached", "live", "frozen", "dst", "multi"])
 def test_ledger_is_exact(tokenizer, texts, name) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -147,15 +194,18 @@ def test_ledger_is_exact(tokenizer, texts, name) -> None:
     if name in ("detached", "live", "frozen"):
         teacher = eager(tokenizer) if name == "frozen" else name
         loss = PerturbationConsistency(model, teacher=teacher)
-        texts_of.append([q[1:] for q in queries])
+    elif name in ("dst", "multi"):
+        loss = PerturbationConsistency(model, **DST, positives="all" if name == "multi" else "one")
     else:
         inner = InfoNCE(model)
         loss = {"fgm": lambda: FGM(inner), "pgd": lambda: PGD(inner, steps=3), "vat": lambda: VAT(model)}[name]()
+    if isinstance(loss, PerturbationConsistency):
+        texts_of.append([q[1:] for q in queries])
     features = columns(model, *texts_of)
     with FlopLedger(model) as ledger, FlopCounterMode(display=False) as counter:
         loss(features).backward()
     assert ledger.total == pytest.approx(counter.get_total_flops(), rel=0.01)
-    assert (ledger.crafting > 0) == (name not in ("detached", "live"))
+    assert (ledger.crafting > 0) == (name not in ("detached", "live", "dst", "multi"))
 
 
 @pytest.mark.parametrize(
@@ -165,9 +215,13 @@ def test_ledger_is_exact(tokenizer, texts, name) -> None:
         (lambda m: PGD(InfoNCE(m), steps=0), "steps >= 1"),
         (lambda m: VAT(m, probe=0), "epsilon and probe"),
         (lambda m: VAT(m, iterations=0), "iterations >= 1"),
-        (lambda m: PerturbationConsistency(m, teacher="frozen"), "'detached', 'live' or a model"),
+        (lambda m: PerturbationConsistency(m, teacher="frozen"), "'detached', 'live', 'base' or a model"),
         (lambda m: PerturbationConsistency(m, direction="back"), "'forward' or 'reverse'"),
         (lambda m: PerturbationConsistency(m, temperature=0), "temperature > 0"),
+        (lambda m: PerturbationConsistency(m, ranking="dirty"), "'perturbed' or 'clean'"),
+        (lambda m: PerturbationConsistency(m, dual=2), "shares from 0 to 1"),
+        (lambda m: PerturbationConsistency(m, positives="all"), "has no such part with side 'query' and dual 0"),
+        (lambda m: PerturbationConsistency(m, positives="all", dual=1.0, side="document"), "side 'document'"),
     ],
 )
 def test_bad_settings(model, make, message) -> None:
