@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from math import log
 from pathlib import Path
-
-import numpy as np
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from mogrid.errors import ConfigError, DataError, nearest
-from mogrid.frontier import Front, bootstrap_hypervolume
-from mogrid.report.figures import COLOURS, Style, plot_front
-from mogrid.report.scales import Scale, front_of, scales_of
-from mogrid.report.table import Table, cell
-from mogrid.runs import RunStore
+
+if TYPE_CHECKING:
+    from mogrid.report.scales import Scale
+    from mogrid.runs import RunStore
 
 __all__ = ["add_arguments", "run"]
 
@@ -35,6 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    import numpy as np
+    from rich.console import Console
+
+    from mogrid.frontier import Front, bootstrap_hypervolume
+    from mogrid.report.figures import COLOURS, Style, plot_front
+    from mogrid.report.scales import front_of
+    from mogrid.report.table import Table, cell
+    from mogrid.runs import RunStore
+
     if not arguments.store.is_dir():
         raise ConfigError(f"{arguments.store}: no such folder")
     scale = scale_of(RunStore(arguments.store), arguments.model, arguments.flops)
@@ -61,10 +68,10 @@ def run(arguments: argparse.Namespace) -> int:
         hv = None if volume is None else [volume.value, volume.low, volume.high]
         print(json.dumps({"points": rows, "hypervolume": hv}, indent=1))
         return 0
-    rows = []
+    lines = []
     for i in np.argsort(means.sum(axis=1)):
-        rows.append((names[i], *map(cell, shown[i], widths[i]), "front" if best[i] else ""))
-    Console().print(Table("", ("run", *front.objectives, ""), rows))
+        lines.append((names[i], *map(cell, shown[i], widths[i]), "front" if best[i] else ""))
+    Console().print(Table("", ("run", *front.objectives, ""), lines))
     if volume is not None:
         print(f"hypervolume {volume.value:.3f} [{volume.low:.3f}, {volume.high:.3f}] of these runs (95 % over seeds)")
     return 0
@@ -72,6 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def scale_of(store: RunStore, model: str | None, flops: float | None) -> Scale:
     """Return the scale asked for, or the one with most strategies."""
+    from mogrid.report.scales import scales_of
+
     try:
         able = scales_of(list(store.records(queries=False)))
     except DataError as error:
@@ -81,4 +90,4 @@ def scale_of(store: RunStore, model: str | None, flops: float | None) -> Scale:
         if model not in models:
             raise ConfigError(f"--model {model!r}: not in the store{nearest(model, models)}")
         able = [scale for scale in able if scale.model == model]
-    return able[0] if flops is None else min(able, key=lambda scale: abs(np.log(scale.flops / flops)))
+    return able[0] if flops is None else min(able, key=lambda scale: abs(log(scale.flops / flops)))

@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from mogrid.commands._common import parse_numbers
-from mogrid.errors import ConfigError, nearest
+from mogrid.errors import ConfigError, DataError, nearest
 from mogrid.frontier import METHODS, Laws, Plan, fit_laws, mixing_pays, plan
-from mogrid.report.figures.exchange import plot_exchange
-from mogrid.report.table import Table, cell
-from mogrid.runs import RunStore
-from mogrid.sweep.measured import Measured, measured
-from mogrid.sweep.planned import write_plan, write_recipe
-from mogrid.sweep.run import base_of
+
+if TYPE_CHECKING:
+    from mogrid.sweep.measured import Measured
 
 __all__ = ["add_arguments", "run"]
 
@@ -50,6 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from mogrid.report.figures import plot_exchange
+    from mogrid.runs import RunStore
+    from mogrid.sweep.measured import measured
+    from mogrid.sweep.planned import write_plan, write_recipe
+    from mogrid.sweep.run import base_of
+
     if not arguments.store.is_dir():
         raise ConfigError(f"{arguments.store}: no such folder")
     store = RunStore(arguments.store)
@@ -134,6 +139,8 @@ def flops_of(arguments: argparse.Namespace, given: Measured) -> float:
 
 def show(console: Console, chosen: Plan, laws: Laws) -> None:
     """Print a plan for people."""
+    from mogrid.report.table import Table, cell
+
     console.print(
         f"{chosen.budget:.3g} FLOPs, {chosen.extrapolation:.2g} times the dearest run: "
         f"[bold]{chosen.model or 'a model'}[/bold] (N = {chosen.parameters:,.0f}), chosen by {chosen.method} in "
@@ -150,17 +157,16 @@ def show(console: Console, chosen: Plan, laws: Laws) -> None:
         shown = [f"{cell(v['value'])} [{cell(v['low'])}, {cell(v['high'])}]" for v in told]
         rows.append((name, share, f"{chosen.pairs[name]:,.0f}", *shown))
     console.print(Table("", columns, rows, "90 % intervals, of one run"))
-    rates = laws.exchange(chosen.metric)
-    rows = [
-        (name, *(cell(rates.value[i, j], digits=2) for j in range(len(laws.objectives))), f"{rates.base[i]:,.0f}")
-        for i, name in enumerate(laws.objectives)
-    ]
-    note = (
-        "a row: what a pair of each objective is worth to this one, in pairs of its own; what the base brings, in pairs"
-    )
-    console.print(Table("exchange rates", ("", *laws.objectives, "base"), rows, note))
-    if chosen.method == "weighted" and chosen.model is not None:
-        console.print(str(mixing_pays(laws, chosen.model, chosen.budget, chosen.preference)), highlight=False)
+    with suppress(DataError):  # of one objective, or one mix
+        rates = laws.exchange(chosen.metric)
+        rows = [
+            (name, *(cell(rate, digits=2) for rate in rates.value[i]), f"{rates.base[i]:,.0f}")
+            for i, name in enumerate(laws.objectives)
+        ]
+        note = "a row: what a pair of each is worth to this one, in pairs of its own; what the base brings, in pairs"
+        console.print(Table("exchange rates", ("", *laws.objectives, "base"), rows, note))
+        if chosen.method == "weighted" and chosen.model is not None:
+            console.print(str(mixing_pays(laws, chosen.model, chosen.budget, chosen.preference)), highlight=False)
     for name, fit in zip(laws.objectives, laws.fits[chosen.metric], strict=True):
         console.print(f"law of {name}: {fit.name}, R² {fit.fitted.r2:.3f}", highlight=False)
     for note in chosen.edge:

@@ -12,16 +12,8 @@ import json
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
-
 from mogrid.commands._common import parse_numbers
 from mogrid.errors import ConfigError, MogridError
-from mogrid.frontier import Laws, fit_laws
-from mogrid.progress import status
-from mogrid.report import write_report
-from mogrid.report.page import store_page
-from mogrid.runs import RunStore
-from mogrid.sweep.measured import measured
 
 __all__ = ["add_arguments", "run"]
 
@@ -36,6 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from mogrid.frontier import Laws, fit_laws
+    from mogrid.progress import status
+    from mogrid.report import write_report
+    from mogrid.report.page import store_page
+    from mogrid.runs import RunStore
+    from mogrid.sweep.measured import measured
+
     if not arguments.store.is_dir():
         raise ConfigError(f"{arguments.store}: no such folder")
     if arguments.draws < 2:

@@ -13,13 +13,8 @@ import json
 import signal
 from pathlib import Path
 
-from rich.console import Console
-
 from mogrid.commands._common import add_settings, printed, quiet
 from mogrid.errors import ConfigError
-from mogrid.sweep.cells import cells_of
-from mogrid.sweep.grid import SweepSettings, read_sweep
-from mogrid.sweep.run import EXECUTORS, run_sweep
 
 __all__ = ["add_arguments", "run"]
 
@@ -28,13 +23,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, "the grid")
     parser.add_argument("--store", type=Path, metavar="DIR", help="folder of runs")
     parser.add_argument("--workers", type=int, help="runs at the same time (default: the file's)")
-    parser.add_argument("--executor", choices=EXECUTORS, default="processes", help="what runs the workers")
+    parser.add_argument("--executor", default="processes", help="what runs the workers: processes or ray")
     parser.add_argument("--ray-address", metavar="HOST:PORT", help="of a Ray cluster whose nodes share the store")
     parser.add_argument("--dry-run", action="store_true", help="say which runs there would be, and stop")
     parser.add_argument("--json", action="store_true", help="print the runs' names as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from mogrid.sweep.cells import cells_of
+    from mogrid.sweep.grid import SweepSettings, read_sweep
+    from mogrid.sweep.run import run_sweep
+
     if arguments.schema:
         print(json.dumps(SweepSettings.model_json_schema(), indent=1))
         return 0

@@ -12,12 +12,8 @@ import json
 import os
 from pathlib import Path
 
-from rich.console import Console
-
 from mogrid.commands._common import add_settings, printed, quiet
 from mogrid.errors import ConfigError
-from mogrid.training import Recipe, read_recipe, train_from_recipe
-from mogrid.training.recipe import apply_plan
 
 __all__ = ["add_arguments", "run"]
 
@@ -31,6 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from mogrid.training import Recipe, read_recipe, train_from_recipe
+    from mogrid.training.recipe import apply_plan
+
     if arguments.schema:
         print(json.dumps(Recipe.model_json_schema(), indent=1))
         return 0

@@ -180,7 +180,8 @@ def _error(error: float, metric: str) -> str:
 
 def _plans(laws: Laws, preference: Mapping[str, float] | None) -> Table | Note:
     title = "What the laws would choose"
-    rows, edges, largest = [], [], float(laws.runs.flops.max())
+    rows, largest = [], float(laws.runs.flops.max())
+    edges: list[str] = []
     metric = "ndcg" if "ndcg" in laws.metrics else laws.metrics[0]
     for times in _BUDGETS:
         try:

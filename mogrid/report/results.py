@@ -51,6 +51,5 @@ def results_table(
     note = "± half of a 95 % interval over queries and seeds."
     if any(row.tests for row in summary.rows):
         note += f" ▲ ▼: better or worse than {summary.baseline} (paired, Holm-corrected over rows, p < .05)."
-    marked = frozenset(i for i, row in enumerate(summary.rows) if row.label == summary.baseline)
     columns = ("", *about, *(f"{measure.name} {'↑' if measure.larger else '↓'}" for measure in measures))
-    return Table(title, columns, rows, note, marked)
+    return Table(title, columns, rows, note)

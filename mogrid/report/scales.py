@@ -14,7 +14,7 @@ from mogrid.runs import RunRecord
 __all__ = ["Scale", "front_of", "scales_of"]
 
 _NEAR = 1.3
-"""Trainings whose FLOPs differ by a smaller factor are of one scale: equal pairs of unlike objectives cost that unlike."""
+"""Trainings whose FLOPs differ by less are of one scale: as many pairs of other objectives cost that much more."""
 
 
 @dataclass(frozen=True)
