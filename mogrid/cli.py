@@ -23,6 +23,7 @@ __all__ = ["main"]
 COMMANDS = {
     "train": "train a retriever for several objectives from one YAML file, resumable",
     "evaluate": "judge any retriever in and out of domain, clean and perturbed",
+    "compare": "compare retrievers by results that any tool wrote, with intervals and paired tests",
     "attack": "attack any retriever's documents or corpus, and count successes",
     "data": "describe and check data sets, and find leaks between roles",
     "sweep": "train a grid of sizes, data sizes, weights and seeds, resumable",

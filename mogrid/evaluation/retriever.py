@@ -13,7 +13,8 @@ from mogrid.data.domain import Collection, Role
 from mogrid.errors import DataError, RoleError
 from mogrid.evaluation.fusion import interpolate, tune_interpolation
 from mogrid.evaluation.intervals import PairedTest, bootstrap_interval, compare, holm
-from mogrid.evaluation.judge import Cell, JudgedSplit, by_bm25, evaluate_run, judging
+from mogrid.evaluation.judge import Cell, JudgedSplit, judging
+from mogrid.evaluation.measured import by_bm25, evaluate_run
 from mogrid.evaluation.results import CLEAN, SplitResult
 from mogrid.evaluation.sample import sample_domain
 from mogrid.files import write_json

@@ -205,7 +205,7 @@ class Counting:
 
 
 def test_a_corpus_is_encoded_once_for_all_roles_and_every_condition_once(domain, monkeypatch):
-    searched, module = [], importlib.import_module("mogrid.evaluation.judge")
+    searched, module = [], importlib.import_module("mogrid.evaluation.measured")
     search = module.search
     monkeypatch.setattr(module, "search", lambda *given: searched.append(1) or search(*given))
     model, other = Counting(), Domain("other", {f"x{d}": t for d, t in domain.corpus.items()}, {
