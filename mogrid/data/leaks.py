@@ -141,13 +141,13 @@ def leak_report(collection: Collection, *, threshold: float = 0.8) -> LeakReport
     threshold : float
         See `near_duplicates`.
     """
-    trained = [collection.source, *collection.ood_with(Role.TRAIN)]
+    trained = collection.with_role(Role.TRAIN)
     queries = _Known([text for domain in trained for text in _queries(domain, Role.TRAIN)], threshold)
     documents = _Known([text for domain in trained for text in _documents(domain, Role.TRAIN)], threshold)
     counts: dict[str, tuple[int, int]] = {}
     examples: dict[str, list[tuple[str, str, float]]] = {}
     for role in (Role.SELECT, Role.TEST):
-        for domain in (collection.source, *collection.ood_with(role)):
+        for domain in collection.with_role(role):
             for what, known, asked in (
                 ("queries", queries, _queries(domain, role)),
                 ("documents", documents, _documents(domain, role)),

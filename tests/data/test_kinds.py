@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from datasets import Dataset
 
+from mogrid.cli import main
 from mogrid.data import (
     READERS,
     Columns,
     Role,
     domain_from_dataset,
+    leak_report,
     read_beir,
     read_collection,
     read_domain,
@@ -344,6 +346,52 @@ def test_a_mistyped_folder_says_so(tmp_path) -> None:
         read_domain("sifact", TRAIN, root=tmp_path / "beir")
     with pytest.raises(DataError, match=r"holds no data set of a kind that is known .* no domains\.yaml"):
         read_collection(tmp_path / "beir")
+
+
+# -- what `mogrid data` shows ------------------------------------------------------------------------------------------
+
+
+def test_the_command_shows_what_was_left_out_and_what_caps_a_score(tmp_path, capsys) -> None:
+    assert main(["data", str(CASES / "beir-as-distributed")]) == 0
+    shown = capsys.readouterr().out
+    for what in (
+        "documents that stand twice",
+        "judgements that stand twice",
+        "judgements of documents that are not there",
+    ):
+        assert f"1 {what}" in shown
+    assert main(["data", str(CASES / "query-is-a-document")]) == 0
+    assert "4 queries stand in the corpus under their own id" in capsys.readouterr().out
+    folder = write_beir(
+        tmp_path / "set",
+        '{"_id": "d", "text": "x"}\n{"_id": "e", "text": "x"}\n{"_id": "f", "text": "y"}\n',
+        '{"_id": "q", "text": "a"}\n{"_id": "r", "text": "b"}\n',
+        f"{HEADER}q\td\t1\nr\tf\t1\n",
+    )
+    assert main(["data", str(folder)]) == 0
+    said = (
+        "relevant documents of 1 queries have exact copies in the corpus (1 copies in all): nDCG@10 cannot pass 0.815"
+    )
+    assert said in capsys.readouterr().out
+    assert main(["data", str(folder), "--json"]) == 0
+    (split,) = json.loads(capsys.readouterr().out)["splits"]
+    assert (split["copies"], split["queries_with_copies"], split["queries_in_corpus"]) == (1, 1, 0)
+    assert split["ceiling"] == pytest.approx((1 + 0.6309) / 2, abs=1e-3)
+    assert main(["data", str(folder), "--leaks"]) == 2
+    assert "no training data" in capsys.readouterr().err
+
+
+def test_leaks_in_chinese_are_counted(tmp_path) -> None:
+    """A training set holds a test document but for its punctuation and two letters, as copies on the web do."""
+    text = "水壶可以把水烧开，用于泡茶。这是厨房里最常见的电器之一，几乎每个家庭都有一个，早上用它泡咖啡或者茶。"
+    write_beir(
+        tmp_path / "set", json.dumps({"_id": "d", "text": text}), '{"_id": "q", "text": "烧水"}', f"{HEADER}q\td\t1"
+    )
+    pair = {"query": "怎么烧水", "document": text.replace("，", ", ").replace("用于", "用来") + "！"}
+    (tmp_path / "pairs").mkdir()
+    (tmp_path / "pairs" / "train.jsonl").write_text(json.dumps(pair))
+    (tmp_path / "domains.yaml").write_text("source: {folder: set}\nood: {train: [{folder: pairs}]}")
+    assert leak_report(read_collection(tmp_path)).counts["set, test, documents"] == (1, 1)
 
 
 # -- one query in two splits ------------------------------------------------------------------------------------------
