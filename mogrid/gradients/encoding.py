@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.checkpoint import get_device_states, set_device_states
 
 from mogrid.errors import ConfigError, DataError
-from mogrid.objectives.features import take_rows
+from mogrid.gradients.features import take_rows
 
 __all__ = ["Encoding", "Kept", "Way"]
 

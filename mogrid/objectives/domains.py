@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mogrid.errors import ConfigError, DataError
-from mogrid.objectives.features import take_rows
+from mogrid.gradients.features import take_rows
 
 __all__ = ["DomainLoss", "WeightedDomainLoss", "sum_over_ranks"]
 

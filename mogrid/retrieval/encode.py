@@ -6,13 +6,14 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mogrid.errors import EvaluationError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-    from torch import Tensor
 
 __all__ = ["check_finite", "comparable", "encode", "input_module", "prompt_of", "reading", "similarity"]
 
@@ -219,8 +220,6 @@ def _encode_by_tokens(
     preprocess: Preprocess,
     said: Callable[[int], None],
 ) -> NDArray[np.float32]:
-    import torch
-
     # Characters foretell tokens well enough to put texts of like length into one chunk; the exact sort is within it.
     order = np.argsort([-len(text) for text in texts], kind="stable")
     result: NDArray[np.float32] | None = None
@@ -241,8 +240,6 @@ def _encode_by_tokens(
 
 def _batches(features: Mapping[str, Any], batch_tokens: int) -> Iterator[tuple[NDArray[np.intp], dict[str, Any]]]:
     """Cut one chunk's padded features into batches of similar length, longest first (memory peaks at once)."""
-    import torch
-
     mask: Tensor = features["attention_mask"]
     width = mask.shape[1]
     # Where the padding lies (right or left) is the tokenizer's choice: keep the columns that any text of a batch uses.

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,6 @@ from mogrid.retrieval.types import Qrels
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-
-    from mogrid.attacks.base import Attack
-    from mogrid.attacks.poisoning import CorpusPoisoning
 
 __all__ = [
     "EncodedSplit",
@@ -153,7 +150,14 @@ def _words(text: str) -> str:
     return f" {' '.join(units(text))} "
 
 
-def check_role(attack: Attack | CorpusPoisoning, domain: Domain, role: Role) -> None:
+class _InARole(Protocol):
+    """An attack, of which nothing else is known here."""
+
+    name: str
+    role: Role
+
+
+def check_role(attack: _InARole, domain: Domain, role: Role) -> None:
     """Raise `RoleError` unless test attacks meet the test split, and others the others.
 
     A test attack elsewhere would steer choices; what was trained or selected on says nothing as a test.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -57,8 +58,6 @@ def remembering(model: SentenceTransformer) -> Callable[..., Mapping[str, Any]]:
 
 
 def _padded(rows: Sequence[NDArray[np.int32]], pad: int, form: Mapping[str, Any]) -> dict[str, Any]:
-    import torch
-
     lengths = np.array([len(row) for row in rows])
     mask = np.arange(lengths.max()) < lengths[:, None]
     ids = np.full(mask.shape, pad, np.int64)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.torch import save
 
 from mogrid.data.domain import Domain, Role
 from mogrid.errors import DataError, EvaluationError
@@ -131,8 +132,6 @@ def split_from_vectors(domain: Domain, role: Role, queries: Path | str, document
 
 def model_fingerprint(model: SentenceTransformer, kind: str) -> str:
     """Return SHA-256 over whatever decides the vectors: weights, modules, prompts, lengths, and the kind of text."""
-    from safetensors.torch import save
-
     digest = hashlib.sha256(kind.encode())
     how = [dict(model.prompts), model.default_prompt_name, model.truncate_dim, similarity(model)]
     digest.update(json.dumps(how).encode())

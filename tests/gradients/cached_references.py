@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mogrid.objectives.features import take_rows
+from mogrid.gradients.features import take_rows
 
 
 def encode_with_graph(model: nn.Module, features: Mapping[str, Any], mini_batch_size: int) -> Tensor:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mogrid.flops import FlopLedger
+from mogrid.gradients.features import take_rows
 from mogrid.objectives import FGM, InfoNCE, PerturbationConsistency, SmoothWorstDomain
 from mogrid.objectives.embeddings import scaled
-from mogrid.objectives.features import take_rows
 from mogrid.retrieval.models import build_retriever
 
 
