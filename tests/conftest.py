@@ -105,3 +105,15 @@ def domain(texts) -> Domain:
         queries = {f"q{i}": texts[i][0] for i in rows}
         splits[role] = Split(role, queries, {f"q{i}": {f"d{i}": 1} for i in rows})
     return Domain("words", corpus, splits)
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Sweeps run their cells here, without processes of their own, which take seconds to start."""
+    from mogrid.sweep.drain import drain
+
+    def run(cells, work, halt, *, workers, look=lambda: None):
+        drain(cells, work, lambda: False)
+        look()
+
+    monkeypatch.setattr("mogrid.sweep.run.run_in_processes", run)

@@ -54,13 +54,13 @@ def ranks() -> int:
 
 
 def build_base(recipe: Recipe, datasets: Mapping[str, Dataset], base: Path) -> SentenceTransformer:
-    """Return the model before training: from a folder or Hub id, thinned and healed, or from scratch.
+    """Return the model before training: from a folder or Hub id, thinned or whole, or from scratch.
 
     Parameters
     ----------
     recipe : Recipe
     datasets : mapping of objective to dataset
-        Whose texts a vocabulary or a healing learns from: training-role text alone.
+        Whose texts a vocabulary is learned from: training-role text alone.
     base : Path
         The folder that the recipe's paths are relative to.
     """
@@ -179,7 +179,7 @@ def row_costs(
     They depend on lengths of texts and sizes of tensors alone, so that every process and machine measures the same.
     Runs get equal FLOPs through this: one that spends nothing on a dear objective takes more steps.
     """
-    model_settings = recipe.model.model_dump(mode="json", exclude={"heal"})
+    model_settings = recipe.model.model_dump(mode="json")
     objectives = {n: o.model_dump(mode="json", exclude={"judged"}) for n, o in recipe.objectives.items()}
     size = min(recipe.training.batch_size, 64)
     key = json.dumps([model_settings, objectives, size, data], sort_keys=True)

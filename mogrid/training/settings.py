@@ -22,7 +22,6 @@ __all__ = [
     "LENGTHS",
     "DatasetSettings",
     "EvaluationSettings",
-    "HealSettings",
     "JudgedSettings",
     "LoraSettings",
     "ModelSettings",
@@ -42,15 +41,6 @@ class LoraSettings(Strict):
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
-class HealSettings(Strict):
-    """A thinned model is first taught its own former embeddings, on training-role text, once."""
-
-    texts: int = Field(default=20_000, ge=16, description="of the objectives' queries and documents")
-    epochs: float = Field(default=2.0, gt=0)
-    learning_rate: float = Field(default=5e-4, gt=0)
-    batch_size: int = Field(default=64, ge=2)
-
-
 class ModelSettings(Strict):
     """The base model: `path`, a folder or Hub id, goes on from there; left out, a BERT of `size` from scratch."""
 
@@ -59,7 +49,6 @@ class ModelSettings(Strict):
     layers: int | list[int] | None = Field(
         default=None, description="of `path`, so many are kept, first and last among them; or which, counted from 0"
     )
-    heal: HealSettings | None = Field(default=None, description="of a thinned model, before it is trained")
     lora: LoraSettings | None = Field(default=None, description="train low-rank adapters alone")
     freeze: Literal["embeddings"] | None = Field(default=None, description="what is not trained")
     vocabulary: int = Field(default=8192, ge=64, description="word pieces, learned from the training text")
@@ -83,7 +72,7 @@ class ModelSettings(Strict):
             raise ValueError("a thinned model keeps at least one layer")
         return layers
 
-    @field_validator("heal", "lora", mode="before")
+    @field_validator("lora", mode="before")
     @classmethod
     def _plain(cls, value: Any) -> Any:
         return {} if value is True else None if value is False else value
@@ -93,8 +82,6 @@ class ModelSettings(Strict):
         for key in ("layers", "lora"):
             if self.path is None and getattr(self, key) is not None:
                 raise ValueError(f"{key} is of a pretrained model: name its `path`")
-        if self.heal is not None and self.layers is None:
-            raise ValueError("heal mends what thinning breaks: say which `layers` are kept")
         return self
 
     @property
@@ -108,8 +95,6 @@ class ModelSettings(Strict):
                 parts.append("1 layer" if self.layers == 1 else f"{self.layers} layers")
             elif self.layers is not None:
                 parts.append(f"layers {', '.join(map(str, self.layers))}")
-            if self.heal is not None:
-                parts.append("healed")
         if self.lora is not None:
             parts.append(f"LoRA {self.lora.rank}")
         if self.freeze is not None:

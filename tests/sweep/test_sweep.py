@@ -33,6 +33,7 @@ def write_sweep(folder: Path, *, recipe: dict | None = None, **changes: object) 
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory) -> Path:
+    """A sweep in a process of its own; the other tests run their cells in this one."""
     folder = tmp_path_factory.mktemp("sweep")
     path = write_sweep(folder, merge=[0.5])
     assert main(["sweep", str(path), "--store", str(folder / "runs")]) == 0
@@ -83,7 +84,7 @@ def test_a_finished_sweep_runs_nothing_again(swept, capsys) -> None:
     assert (swept / "runs" / "runs.jsonl").read_bytes() == before
 
 
-def test_models_are_dropped_unless_they_are_asked_for(tmp_path) -> None:
+def test_models_are_dropped_unless_they_are_asked_for(tmp_path, in_process) -> None:
     path = write_sweep(tmp_path, vary={"mix": ["effectiveness"]}, rows=[])
     assert main(["sweep", str(path), "--store", str(tmp_path / "runs")]) == 0
     (record,) = RunStore(tmp_path / "runs")
@@ -112,7 +113,7 @@ def test_a_dry_run_names_the_runs(swept, capsys) -> None:
         ({"vary": {"training.budget": [10.0]}}, "10 need"),
     ],
 )
-def test_bad_data_are_one_line_before_anything_runs(tmp_path, capsys, changes, said) -> None:
+def test_bad_data_are_one_line_before_anything_runs(tmp_path, capsys, in_process, changes, said) -> None:
     recipe = changes.get("recipe")
     vary = changes.get("vary", {"seeds": [0]})
     path = write_sweep(tmp_path, recipe=recipe, vary=vary)

@@ -63,7 +63,6 @@ def test_rows_of_a_step_by_spending() -> None:
         ({"training": {"steps": 2, "batch_sizes": {"ood": 4}}, "spend": "rows"}, "leave one out"),
         ({"model": {"layers": 2}}, "name its `path`"),
         ({"model": {"path": "x", "layers": 0}}, "at least one layer"),
-        ({"model": {"path": "x", "heal": True}}, "say which `layers` are kept"),
         ({"modell": {}}, "unknown key 'modell'; did you mean 'model'?"),
         ({"objectives": {"a": {"datasets": ["home"], "judgd": "x"}}}, "did you mean 'judged'?"),
         ({"objectives": {"a": {"datasets": ["home"], "loss": "infonc"}}}, "unknown loss"),
@@ -123,7 +122,7 @@ def test_names_of_mixes(shares, label) -> None:
     ("model", "label"),
     [
         ({"size": "2x64"}, "2x64"),
-        ({"path": "org/Model-v2", "layers": 2, "heal": True}, "Model-v2, 2 layers, healed"),
+        ({"path": "org/Model-v2", "layers": 2}, "Model-v2, 2 layers"),
         ({"path": "m", "layers": [0, 5]}, "m, layers 0, 5"),
         (
             {"path": "m", "lora": {"rank": 4}, "towers": 2, "freeze": "embeddings"},

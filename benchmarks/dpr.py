@@ -1,0 +1,277 @@
+"""The main job: what Pareto training is worth on the model at hand, in minutes.
+
+    python -m benchmarks.dpr                                       # one layer of all-MiniLM-L6-v2, text that pip brings
+    python -m benchmarks.dpr --encoder BAAI/bge-small-en-v1.5 --data DIR --set objectives.ood.datasets=[tldr,medquad]
+    python -m benchmarks.dpr --scratch 1x64
+
+The base model is judged; short pilots over mixes are trained at a little data; laws with exchange rates say what a pair
+of each objective is worth to the others, what the full budget can reach, and which mix to choose for the preference.
+That mix, effectiveness only, the equal mix, MGDA and ParetoTarget are then trained at equal FLOPs, two of them merged
+with the base, and everything is judged on test-role data beside BM25. Ctrl-C stops at a checkpoint; the same command
+goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import numpy as np
+from rich.console import Console
+
+from mogrid.commands._common import parse_numbers, quiet
+from mogrid.commands.plan import show as show_plan
+from mogrid.errors import ConfigError, MogridError
+from mogrid.files import write_json
+from mogrid.frontier import Laws, Plan, fit_laws, plan, planned_front
+from mogrid.progress import status
+from mogrid.report.figures import COLOURS, Style, plot_front
+from mogrid.report.figures.exchange import plot_exchange
+from mogrid.report.results import results_table
+from mogrid.report.scales import front_of
+from mogrid.report.table import Table, cell
+from mogrid.runs import RunRecord, RunStore
+from mogrid.runs.summary import summarise
+from mogrid.sweep.cells import Cell, cells_of
+from mogrid.sweep.grid import Sweep, SweepSettings, expand
+from mogrid.sweep.measured import Measured, measured
+from mogrid.sweep.planned import changes_of
+from mogrid.sweep.run import drain_cells
+from mogrid.training.recipe import Recipe, read_recipe
+
+__all__ = ["main"]
+
+RECIPE = Path(__file__).parent / "recipes" / "dpr.yaml"
+_PILOTS = (0.1, 0.3)  # of the full number of pairs
+_MERGED = 0.5
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the command line asked for.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        Its length is the full training's.
+    base : Path
+        The folder that its paths are relative to.
+    preference : dict of objective to importance
+    seeds : list of int
+        Of the full trainings; pilots have the first.
+    out : Path
+    workers : int
+    """
+
+    recipe: Recipe
+    base: Path
+    preference: dict[str, float]
+    seeds: list[int]
+    out: Path
+    workers: int
+
+    def sweep(self, recipe: Recipe, vary: Any, **settings: Any) -> Sweep:
+        """Return a sweep over a recipe."""
+        made = SweepSettings.model_validate({"recipe": {}, "vary": vary, "workers": self.workers, **settings})
+        return expand(made, recipe, self.base)
+
+
+def pilots(job: Job) -> Sweep:
+    """Return short trainings over mixes, judged by the objectives' own measures alone: no test data are looked at."""
+    pairs = [max(round(share * (job.recipe.training.pairs or 0)), job.recipe.training.batch_size) for share in _PILOTS]
+    names = list(job.recipe.objectives)
+    edges = [{a: 0.5, b: 0.5} for i, a in enumerate(names) for b in names[i + 1 :]] if len(names) > 2 else []
+    vary = {"pairs": pairs, "mix": ["corners", "equal", *edges], "seed": job.seeds[:1]}
+    return job.sweep(
+        job.recipe.change({"evaluation.role": "select", "evaluation.perturb": [], "training.checkpoints": 1}),
+        vary,
+        rows=["base"],
+        equal="pairs",
+    )
+
+
+def finals(job: Job, chosen: dict[str, Any]) -> list[Sweep]:
+    """Return the full trainings, at one number of FLOPs, and the merges with the base."""
+    first = next(iter(job.recipe.objectives))
+    at = job.recipe.change({"training.budget": chosen["training.budget"]})
+    mixes = [chosen["mix"], first, "equal"]
+    solvers = ["mgda", {"name": "pareto_target", "preference": job.preference}]
+    vary = [{"mix": mixes, "seeds": job.seeds}, {"solver": solvers, "seeds": job.seeds}]
+    return [
+        job.sweep(at, vary, keep="models"),
+        job.sweep(at, {"mix": mixes[:2], "seeds": job.seeds}, merge=[_MERGED]),
+    ]
+
+
+def drain(job: Job, sweeps: Sequence[Sweep], folder: str, console: Console) -> list[Cell]:
+    """Run what is not finished of some sweeps that share a store; return their cells."""
+    store = job.out / folder
+    store.mkdir(parents=True, exist_ok=True)
+    with status(console, f"reading the data of the {folder}") as stage:
+        found = [cell for sweep in sweeps for cell in cells_of(sweep, store, lambda said: stage.update(said=said))]
+    cells: dict[str, Cell] = {}
+    for one in found:
+        before = cells.get(one.name)
+        cells[one.name] = one if before is None or one.keep else before
+    drain_cells(list(cells.values()), store, console, workers=job.workers)
+    return list(cells.values())
+
+
+def run(job: Job, console: Console, printed: Console) -> None:
+    """Do the whole job, or what of it is left, and print what came out."""
+    started = time.monotonic()
+    _announce(job, console)
+    drain(job, [pilots(job)], "pilots", console)
+    given = measured(RunStore(job.out / "pilots"))
+    laws = fit_laws(given.measurements)
+    pairs = float(job.recipe.training.pairs or 0)
+    costs = laws.costs.per_pair(float(given.measurements.parameters[0]))
+    budget = float(pairs * np.mean(costs))
+    made, chosen = _kept_plan(job, laws, given, budget)
+    cells = drain(job, finals(job, chosen), "finals", console)
+    store = RunStore(job.out / "finals")
+    records = [store.read(name) for name in dict.fromkeys(cell.name for cell in cells)]
+    label = next(c.label for c in cells if c.kind == "trained" and c.recipe.mix == chosen["mix"])
+    _show(job, given, laws, made, records, label, printed)
+    printed.print(f"{time.monotonic() - started:.0f} s; everything lies in {job.out}", highlight=False)
+
+
+def _kept_plan(job: Job, laws: Laws, given: Measured, budget: float) -> tuple[Plan, dict[str, Any]]:
+    """Return the plan, which is made once: what was trained does not change with what a later version would choose."""
+    path = job.out / "plan.json"
+    if path.is_file():
+        value = json.loads(path.read_text("utf-8"))
+        return Plan(**{**value["plan"], "edge": tuple(value["plan"]["edge"])}), value["set"]
+    made = plan(laws, budget, preference=job.preference, recipe=given.recipe.family())
+    chosen = changes_of(made, given)
+    write_json(path, {"plan": made.to_json(), "set": chosen})
+    return made, chosen
+
+
+def _announce(job: Job, console: Console) -> None:
+    count = len(pilots(job).points)
+    pairs = job.recipe.training.pairs or 0
+    console.print(
+        f"{job.recipe.model.label}: {count} pilots of up to {_PILOTS[-1] * pairs:,.0f} pairs, a plan, then 5 "
+        f"strategies x {len(job.seeds)} seeds of {pairs:,} pairs, merged and judged; {job.workers} runs at a time. "
+        "The pace of the first pilots says how long it takes.",
+        highlight=False,
+    )
+
+
+def _show(
+    job: Job, given: Measured, laws: Laws, made: Plan, records: list[RunRecord], label: str, console: Console
+) -> None:
+    show_plan(console, made, laws)
+    plot_exchange(
+        job.out / "exchange.png", laws.exchange("ce"), title="What a pair of one objective is worth to another"
+    )
+    trained = [record for record in records if record.kind == "trained"]
+    console.print(_foretold(made, [record for record in trained if record.label == label]))
+    summary = summarise(records, "test", baseline="base")
+    console.print(results_table(summary, f"{job.recipe.model.label} on test-role data", about=("FLOPs", "seeds")))
+    _draw(job, laws, made, records, label)
+    for baseline in dict.fromkeys(("base", f"{next(iter(job.recipe.objectives))} only", "equal mix")):
+        if baseline != label:
+            console.print(_verdict(records, label, baseline), highlight=False)
+
+
+def _foretold(made: Plan, own: list[RunRecord]) -> Table:
+    """Return what the plan foretold beside what its training measured, on select-role data."""
+    rows = []
+    for name in made.mix:
+        row = [name]
+        for metric in made.predicted:
+            told = made.predicted[metric][name]
+            seen = float(np.mean([record.objectives[name][metric] for record in own]))
+            row += [f"{cell(told['value'])} [{cell(told['low'])}, {cell(told['high'])}]", cell(seen)]
+        rows.append(row)
+    columns = ["", *(f"{metric}, {what}" for metric in made.predicted for what in ("foretold", "measured"))]
+    return Table("the plan's mix, select role", columns, rows, "90 % intervals of one run; measured: mean over seeds")
+
+
+def _draw(job: Job, laws: Laws, made: Plan, records: list[RunRecord], label: str) -> None:
+    drawn = [record for record in records if record.kind != "bm25"]
+    front = front_of(drawn, "ce")
+    foretold = planned_front(laws, made.budget)
+    styles = {record.label: Style(COLOURS[0], group=record.kind) for record in drawn}
+    styles[label] = Style(COLOURS[1], group="the plan's choice")
+    axes = {name: f"{name}, CE (nats)" for name in front.objectives}
+    title = "Objectives on select-role data; small dots: the front foretold from the pilots"
+    plot_front(job.out / "front.png", front, styles, axes, predicted=foretold.losses(), title=title)
+
+
+def _verdict(records: list[RunRecord], label: str, baseline: str) -> str:
+    """Say what was gained and lost, only as far as the tests carry."""
+    summary = summarise(records, "test", baseline=baseline)
+    row = summary.row(label)
+    said: dict[str, list[str]] = {"gains": [], "loses": [], "shows no difference in": []}
+    for measure, test in row.tests.items():
+        verb = "shows no difference in" if test.p_value >= 0.05 else "gains" if test.difference > 0 else "loses"
+        amount = "" if test.p_value >= 0.05 else f" {abs(test.difference):.3f} [{test.low:+.3f}, {test.high:+.3f}]"
+        said[verb].append(f"{measure}{amount}")
+    parts = [f"{verb} {', '.join(found)}" for verb, found in said.items() if found]
+    return f"{label} against {baseline}: {'; '.join(parts)} (p < .05, paired, Holm)."
+
+
+def _job(arguments: argparse.Namespace) -> Job:
+    base, changes = RECIPE.parent, list(arguments.set)
+    if arguments.scratch is not None:
+        changes += ["model={size: " + arguments.scratch + "}", "training.learning_rate=1.0e-2"]
+    elif arguments.encoder is not None:
+        changes.append(f"model={{path: {arguments.encoder}, max_length: 64}}")
+    if arguments.data is not None:
+        changes.append(f"data={arguments.data.resolve()}")
+    if arguments.domains is not None:
+        changes.append(f"evaluation.domains={arguments.domains.resolve()}")
+    recipe = read_recipe(arguments.recipe or RECIPE, changes)
+    if recipe.training.pairs is None:
+        raise ConfigError("training.pairs: say how many pairs a full training draws")
+    names = list(recipe.objectives)
+    preference = parse_numbers("--preference", arguments.preference) or {
+        name: 2.0 if i == 0 else 1.0 for i, name in enumerate(names)
+    }
+    base = (arguments.recipe or RECIPE).resolve().parent
+    return Job(recipe, base, preference, list(range(arguments.seeds)), arguments.out, arguments.workers)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job; return the process's exit code: 0 done, 2 bad input, 3 interrupted and resumable."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.dpr", description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "--recipe", type=Path, metavar="YAML", help="another recipe (default: benchmarks/recipes/dpr.yaml)"
+    )
+    parser.add_argument("--encoder", metavar="MODEL", help="a folder or Hub id, whole, in place of the recipe's")
+    parser.add_argument("--scratch", metavar="SIZE", help="from scratch instead, such as 1x64")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of data sets (default: the embedded data)")
+    parser.add_argument("--domains", type=Path, metavar="YAML", help="what is what of them")
+    parser.add_argument("--preference", metavar="NAME=NUMBER,...", help="(default: the first objective counts twice)")
+    parser.add_argument("--seeds", type=int, default=3, help="of the full trainings (default: 3)")
+    parser.add_argument("--workers", type=int, default=2, help="runs at the same time, one thread each (default: 2)")
+    parser.add_argument("--out", type=Path, default=Path("results/dpr"), metavar="DIR", help="(default: results/dpr)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting of the recipe")
+    arguments = parser.parse_args(argv)
+    quiet()
+    try:
+        run(_job(arguments), Console(stderr=True), Console())
+    except MogridError as error:
+        print(f"benchmarks.dpr: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("benchmarks.dpr: interrupted; the same command continues", file=sys.stderr)
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
