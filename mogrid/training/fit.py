@@ -257,9 +257,9 @@ class _QuietTrainer(ParetoTrainer):
         state = {name: value.clone() for name, value in model.state_dict().items()}  # towers may share some
         save_state(Path(output_dir or self.args.output_dir) / _WEIGHTS, state)
 
-    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
-        model: Any = self.model
-        model.load_state_dict(load_state(Path(checkpoint_path) / _WEIGHTS))
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        own: Any = self.model
+        own.load_state_dict(load_state(Path(resume_from_checkpoint) / _WEIGHTS))
 
 
 def _arguments(recipe: Recipe, model: SentenceTransformer, folder: Path, steps: int) -> ParetoTrainingArguments:

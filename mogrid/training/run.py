@@ -12,13 +12,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from sentence_transformers import SentenceTransformer
 
 from mogrid.data import Domain
 from mogrid.errors import DataError
 from mogrid.files import write_json
 from mogrid.flops import non_embedding_parameters
+from mogrid.retrieval.merging import fill
 from mogrid.retrieval.models import fold_adapters
 from mogrid.runs import Kind, RunRecord, run_name, versions
 from mogrid.training.datasets import check_roles, objective_datasets
@@ -237,13 +237,11 @@ def keep(model: SentenceTransformer, work: Path, folder: Path, took: Mapping[str
 
 def _average(model: SentenceTransformer, parents: Mapping[Path | None, float]) -> None:
     """Replace the model's weights by Σ share · weights of the parents; None is the model as it is."""
-    own = model.state_dict()
-    total = {key: torch.zeros_like(value, dtype=torch.float64) for key, value in own.items()}
-    for folder, share in parents.items():
-        other = own if folder is None else SentenceTransformer(str(folder), device="cpu").state_dict()
-        for key in total:
-            total[key] += share * other[key].double()
-    model.load_state_dict({key: total[key].to(own[key].dtype) for key in own})
+    states = [
+        model.state_dict() if folder is None else SentenceTransformer(str(folder), device="cpu").state_dict()
+        for folder in parents
+    ]
+    fill(model, [{name: value.clone() for name, value in state.items()} for state in states], list(parents.values()))
 
 
 def save_model(model: SentenceTransformer, folder: Path) -> None:

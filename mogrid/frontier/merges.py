@@ -1,0 +1,130 @@
+"""Merges of models: what each mixture of their weights reaches, what lies between them, and which one to take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mogrid.errors import ConfigError
+from mogrid.frontier.rules import importance, pick
+
+__all__ = ["Basin", "Merges"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Basin:
+    """What lies on the straight path between two models' weights.
+
+    Attributes
+    ----------
+    ends : tuple of two names
+    barrier : dict of objective to float
+        The most that a model on the path falls short of the line between the ends' values; negative where all lie
+        above it.
+    shared : bool
+        Whether no model on the path falls below both ends by more than its interval's half width.
+    """
+
+    ends: tuple[str, str]
+    barrier: dict[str, float]
+    shared: bool
+
+
+@dataclass(frozen=True)
+class Merges:
+    """Every mixture that was judged.
+
+    Attributes
+    ----------
+    names : tuple of K str
+        The models.
+    objectives : tuple of str
+    shares : ndarray, shape (n, K)
+    values : ndarray, shape (n, objectives)
+        Higher is better.
+    low, high : ndarray, shape (n, objectives)
+        95 % intervals over queries.
+    """
+
+    names: tuple[str, ...]
+    objectives: tuple[str, ...]
+    shares: Floats
+    values: Floats
+    low: Floats
+    high: Floats
+
+    def corner(self, name: str) -> int:
+        """Return the row of a model itself."""
+        return int(np.argmax(self.shares[:, self.names.index(name)]))
+
+    def front(self) -> NDArray[np.bool_]:
+        """Return, for each row, whether none is at least as good in every objective and better in one."""
+        import moocore
+
+        return np.asarray(moocore.is_nondominated(-self.values, keep_weakly=True), dtype=bool)
+
+    def choose(
+        self,
+        preference: Mapping[str, float] | None = None,
+        at_least: Mapping[str, float] | None = None,
+        *,
+        knee: bool = False,
+    ) -> int:
+        """Return the row to take: by a preference (equal when left out) or the knee, among those that keep `at_least`.
+
+        Raises
+        ------
+        ConfigError
+            Nothing keeps the constraints: what is reachable is said.
+        """
+        allowed = np.ones(len(self.values), dtype=bool)
+        for name, least in (at_least or {}).items():
+            allowed &= self.values[:, self.objectives.index(name)] >= least - 1e-12
+        if not allowed.any():
+            asked = ", ".join(f"{name} ≥ {least:.4f}" for name, least in (at_least or {}).items())
+            best = ", ".join(
+                f"{name} {self.values[:, self.objectives.index(name)].max():.4f}" for name in (at_least or {})
+            )
+            raise ConfigError(f"no merge keeps {asked}; the most that one of them reaches: {best}")
+        rows = np.flatnonzero(allowed)
+        method = "knee" if knee else "weighted"
+        return int(rows[pick(1 - self.values[rows], method, importance(self.objectives, preference, method))])
+
+    def basins(self) -> list[Basin]:
+        """Return what lies between every two models, where the lattice has anything there."""
+        found = []
+        for one, other in combinations(self.names, 2):
+            along = self.shares[:, self.names.index(other)]
+            both = self.shares[:, self.names.index(one)] + along
+            inner = np.flatnonzero((both > 1 - 1e-9) & (along > 1e-9) & (along < 1 - 1e-9))
+            if not len(inner):
+                continue
+            ends = self.values[[self.corner(one), self.corner(other)]]
+            line = np.outer(1 - along[inner], ends[0]) + np.outer(along[inner], ends[1])
+            short = (line - self.values[inner]).max(axis=0)
+            half = (self.high - self.low)[inner] / 2
+            below = bool((self.values[inner] + half < ends.min(axis=0)).any())
+            found.append(Basin((one, other), dict(zip(self.objectives, short.tolist(), strict=True)), not below))
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        points = [
+            {
+                "shares": dict(zip(self.names, map(float, self.shares[row]), strict=True)),
+                "values": {
+                    name: [float(x[row, k]) for x in (self.values, self.low, self.high)]
+                    for k, name in enumerate(self.objectives)
+                },
+            }
+            for row in range(len(self.shares))
+        ]
+        basins = [{"ends": list(b.ends), "barrier": b.barrier, "shared": b.shared} for b in self.basins()]
+        return {"points": points, "basins": basins}

@@ -1,0 +1,108 @@
+"""`mogrid merge`: shares chosen on select-role data, the test role looked at once, a folder that others load."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from mogrid import cli
+from mogrid.retrieval.models import build_retriever
+from tests.training.tiny import write_data
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, tokenizer):
+    """Data, a base, and two models that lie on both sides of it."""
+    root = tmp_path_factory.mktemp("merge")
+    write_data(root / "data")
+    base = build_retriever("1x32", tokenizer, dropout=0.0, normalise=True)
+    base.save_pretrained(str(root / "base"), create_model_card=False)
+    generator = torch.Generator().manual_seed(0)
+    step = {n: torch.randn(p.shape, generator=generator) * 0.005 for n, p in base.named_parameters()}
+    for name, sign in (("left", -1), ("right", 1)):
+        moved = copy.deepcopy(base)
+        with torch.no_grad():
+            for key, parameter in moved.named_parameters():
+                parameter.add_(sign * step[key])
+        moved.save_pretrained(str(root / name), create_model_card=False)
+    build_retriever("1x32", tokenizer, seed=5, normalise=True).save_pretrained(
+        str(root / "stranger"), create_model_card=False
+    )
+    return root
+
+
+def merge(place, capsys, monkeypatch, *argv) -> tuple[int, str, str]:
+    monkeypatch.chdir(place)
+    code = cli.main(["merge", *map(str, argv), "--data", "data"])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_two_models_are_merged_and_compared(place, capsys, monkeypatch) -> None:
+    code, out, err = merge(place, capsys, monkeypatch, "left", "right", "--parts", 4, "--out", "mid",
+                           "--preference", "home=1,ood=1")  # fmt: skip
+    assert code == 0, err
+    record = json.loads((place / "mid" / "merge.json").read_text())
+    assert len(record["points"]) == 5
+    assert set(record["points"][0]["values"]) == {"home", "typos", "ood"}
+    assert len(record["test"]) == 6  # three objectives against two models
+    scores = [p["values"]["home"][0] + p["values"]["ood"][0] for p in record["points"]]
+    assert record["chosen"] == int(np.argmax(scores))
+    model = SentenceTransformer("mid", device="cpu")
+    ends = [SentenceTransformer(name, device="cpu").state_dict() for name in ("left", "right")]
+    share = record["shares"]["right"]
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, (1 - share) * ends[0][name] + share * ends[1][name])
+    card = (place / "mid" / "README.md").read_text()
+    for word in ("base_model:", "left", "test-role data", "merges.png", "barrier"):
+        assert word in card
+    assert (place / "mid" / "merges.png").read_bytes().startswith(b"\x89PNG")
+    assert "chosen" in out
+    assert "against left" in out
+    again = merge(place, capsys, monkeypatch, "left", "right", "--out", "mid")
+    assert again[0] == 2
+    assert "looked at on test-role data" in again[2]
+
+
+def test_a_base_may_be_a_floor(place, capsys, monkeypatch) -> None:
+    code, _, err = merge(place, capsys, monkeypatch, "left", "right", "--base", "base", "--parts", 2, "--out", "floor",
+                         "--at-least", "ood=base-0.3", "--at-least", "typos=0")  # fmt: skip
+    assert code == 0, err
+    record = json.loads((place / "floor" / "merge.json").read_text())
+    base = next(p for p in record["points"] if p["shares"]["base"] == 1)
+    assert record["at_least"]["ood"] == pytest.approx(base["values"]["ood"][0] - 0.3)
+    assert len(record["points"]) == 7  # the lattice of three in halves, and its centre
+    assert [b["ends"] for b in record["basins"]] == [["base", "left"], ["base", "right"], ["left", "right"]]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("left", "stranger"), "left and stranger cannot be merged: they come from different bases"),
+        (("left",), "at least two models"),
+        (("left", "left"), "named twice"),
+        (("left", "right", "--at-least", "ood=base"), "say which model is the base"),
+        (("left", "right", "--at-least", "ood"), "expected NAME=a number"),
+        (("left", "right", "--at-least", "odd=.3"), "no objective 'odd'; did you mean 'ood'"),
+        (("left", "right", "--at-least", "ood=1.5", "--parts", "2"), "no merge keeps ood ≥ 1.5000; the most"),
+        (("left", "right", "--preference", "ood"), "--preference 'ood': expected NAME=a number"),
+        (("left", "right", "--preference", "ood=-1", "--parts", "1"), "at least 0"),
+        (("left", "right", "--preference", "ood=1", "--knee"), "give one"),
+        (("left", "nosuch"), "'nosuch': no such folder"),
+        (("left", "right", "--parts", "0"), "--parts"),
+        (("left", "right", "--method", "tyes", "--parts", "1"), "merging by 'tyes'"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(place, capsys, monkeypatch, argv, message) -> None:
+    code, out, err = merge(place, capsys, monkeypatch, *argv, "--out", "none")
+    assert (code, out) == (2, "")
+    *before, said = err.splitlines()
+    assert message in said
+    assert said.startswith("mogrid: ")
+    assert all(line.startswith("judging merges: ") for line in before)
+    assert not (place / "none").exists()
