@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mogrid.data.domain import Domain, Role, Split
-from mogrid.data.words import same
+from mogrid.data.words import same_text
 from mogrid.errors import DataError
 
 __all__ = ["DomainBuilder", "identifier"]
@@ -142,9 +142,9 @@ class DomainBuilder:
         texts: set[str] = set()
         for role in (Role.TEST, Role.SELECT, Role.TRAIN):
             queries = self.queries.get(role, {})
-            twice = {query for query, text in queries.items() if query in ids or same(text) in texts}
+            twice = {query for query, text in queries.items() if query in ids or same_text(text) in texts}
             ids |= set(queries)
-            texts |= {same(text) for text in queries.values()}
+            texts |= {same_text(text) for text in queries.values()}
             for query in twice:
                 del queries[query], self.qrels[role][query]
                 self.drop(f"queries of {role} that stand in a later split", f"query {query!r} stands in two splits")

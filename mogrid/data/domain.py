@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 
@@ -87,6 +87,17 @@ class Domain:
                         f"domain {self.name!r}: query {query!r} is in both {other} and {role} splits: {text[:80]!r}; "
                         "drop_overlap: true keeps it where it is judged last"
                     )
+
+    def without(self, role: Role, queries: Iterable[str]) -> Domain:
+        """Return the domain without some queries of a split; they count as dropped."""
+        split, left_out = self.split(role), set(queries)
+        kept = replace(
+            split,
+            queries={query: text for query, text in split.queries.items() if query not in left_out},
+            qrels={query: judged for query, judged in split.qrels.items() if query not in left_out},
+        )
+        dropped = {**self.dropped, f"queries of {role} that something is selected or tested by": len(left_out)}
+        return replace(self, splits={**self.splits, role: kept}, dropped=dropped)
 
     def split(self, role: Role) -> Split:
         """Return the split of a role, or raise `RoleError` naming those there are."""

@@ -14,6 +14,7 @@ from typing import Any
 from mogrid.data.botocore_docs import botocore_domain
 from mogrid.data.docstrings import docstring_domain
 from mogrid.data.domain import Collection, Domain, Role, Split
+from mogrid.data.words import same_text
 from mogrid.errors import DataError
 from mogrid.files import write_text
 
@@ -74,7 +75,7 @@ def _versions() -> dict[str, str]:
 def _build() -> Collection:
     source = _apart(botocore_domain())
     others = [docstring_domain(library, package, role, limit=_LIMIT) for library, package, role in _LIBRARIES]
-    held_out = {_same(text) for domain in others if Role.TRAIN not in domain.splits for text in _texts(domain)}
+    held_out = {same_text(text) for domain in others if Role.TRAIN not in domain.splits for text in _texts(domain)}
     return Collection(source, tuple(_without(domain, held_out) for domain in others))
 
 
@@ -101,7 +102,7 @@ def _without(domain: Domain, held_out: set[str]) -> Domain:
     kept = {
         query: judged
         for query, judged in split.qrels.items()
-        if _same(split.queries[query]) not in held_out and not any(_same(domain.corpus[d]) in held_out for d in judged)
+        if not {same_text(text) for text in (split.queries[query], *map(domain.corpus.__getitem__, judged))} & held_out
     }
     documents = {d for judged in kept.values() for d in judged}
     return Domain(
@@ -109,10 +110,6 @@ def _without(domain: Domain, held_out: set[str]) -> Domain:
         {d: text for d, text in domain.corpus.items() if d in documents},
         {Role.TRAIN: Split(Role.TRAIN, {query: split.queries[query] for query in kept}, kept)},
     )
-
-
-def _same(text: str) -> str:
-    return " ".join(text.lower().split())
 
 
 def _domains(collection: Collection) -> tuple[Domain, ...]:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mogrid.data.domain import Domain, Role
+from mogrid.data.words import same_text
 from mogrid.errors import DataError, RoleError
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["same_text", "text_id", "training_pairs"]
+__all__ = ["BROUGHT", "hard_negatives", "text_id", "training_pairs"]
 
 
-def training_pairs(domain: Domain, role: Role = Role.TRAIN) -> Dataset:
+BROUGHT = 7
+"""Hard negatives of its own that a row has at most unless asked otherwise; FlagEmbedding and Tevatron take as many."""
+
+
+def training_pairs(domain: Domain, role: Role = Role.TRAIN, *, negatives: int | None = None) -> Dataset:
     """Return a domain's relevant (query, document) pairs for training.
 
     Parameters
@@ -24,21 +32,24 @@ def training_pairs(domain: Domain, role: Role = Role.TRAIN) -> Dataset:
     domain : Domain
     role : Role
         Anything but ``train`` is refused: this is the one door through which text reaches a training.
+    negatives : int, optional
+        Hard negatives a row; by default as many as the domain brings (`hard_negatives`), up to `BROUGHT`. A row that
+        has fewer is filled up with other documents of the corpus, the same in every run.
 
     Returns
     -------
     datasets.Dataset
-        Columns ``query`` and ``document``, and two that steer sampling: ``document_ids``, those of the row's document,
-        and ``relevant_ids``, those of all documents that *any* of the domain's judgements holds relevant to the query.
-        Ids are those of texts (`text_id`), so equal documents are one, and so are equal queries; rows of several
-        domains can be put together as they are.
+        Columns ``query``, ``document``, ``negative_1`` ..., and two that steer sampling: ``document_ids``, those of
+        the row's document and negatives, and ``relevant_ids``, those of all documents that *any* of the domain's
+        judgements holds relevant to the query. Ids are those of texts (`text_id`), so equal documents are one, and so
+        are equal queries; rows of several domains can be put together as they are.
 
     Raises
     ------
     RoleError
         The role is not ``train``, or the domain has no split of it.
     DataError
-        The split holds no pair with a text on both sides.
+        The split holds no pair with a text on both sides, or the corpus too few other documents.
     """
     if role is not Role.TRAIN:
         raise RoleError(f"domain {domain.name!r}: its {role} split must not be trained on")
@@ -47,27 +58,65 @@ def training_pairs(domain: Domain, role: Role = Role.TRAIN) -> Dataset:
     split = domain.split(role)
     ids = _document_ids(domain)
     relevant = _relevant(domain, ids)
-    rows: dict[str, list[Any]] = {"query": [], "document": [], "document_ids": [], "relevant_ids": []}
+    brought = hard_negatives(domain)
+    if negatives is None:
+        negatives = min(max(map(len, brought.values()), default=0), BROUGHT)
+    corpus = list(domain.corpus.values()) if negatives else []
+    names = [f"negative_{number + 1}" for number in range(negatives)]
+    rows: dict[str, list[Any]] = {name: [] for name in ("query", "document", *names, "document_ids", "relevant_ids")}
     seen: set[tuple[str, str]] = set()
     for query, judged in split.qrels.items():
         for document, relevance in judged.items():
             pair = (split.queries[query], split.documents.get(document, domain.corpus[document]))
             if relevance > 0 and all(text.strip() for text in pair) and pair not in seen:
                 seen.add(pair)
-                rows["query"].append(pair[0])
-                rows["document"].append(pair[1])
-                rows["document_ids"].append(ids(document))
-                rows["relevant_ids"].append(relevant[same_text(pair[0])])
-    if not seen:
-        raise DataError(f"domain {domain.name!r}: its train split holds no (query, document) pair")
-    types = dict.fromkeys(("query", "document"), Value("string"))
+                key = same_text(pair[0])
+                own = brought.get(key, [])[:negatives]
+                own = own + _others(
+                    corpus, {text_id(key), *relevant[key], *map(text_id, own)}, negatives - len(own), key
+                )
+                if len(own) < negatives:
+                    continue
+                found = (*pair, *own, [*ids(document), *map(text_id, own)], relevant[key])
+                for column, value in zip(rows.values(), found, strict=True):
+                    column.append(value)
+    if not rows["query"]:
+        why = f" with {negatives} documents that are not relevant" if seen else ""
+        raise DataError(f"domain {domain.name!r}: its train split holds no (query, document) pair{why}")
+    types = dict.fromkeys(("query", "document", *names), Value("string"))
     lists = dict.fromkeys(("document_ids", "relevant_ids"), List(Value("int64")))
     return Dataset.from_dict(rows, features=Features(types | lists))
 
 
-def same_text(text: str) -> str:
-    """Return what makes two texts one: case and spacing do not tell them apart, nor do they to a tokenizer."""
-    return " ".join(text.lower().split())
+def hard_negatives(domain: Domain) -> dict[str, list[str]]:
+    """Return a training query's text (see `same_text`) → the documents that its file brings as negatives: judged 0.
+
+    None of them reads like the query itself, or like what is relevant to it in any split.
+    """
+    split = domain.split(Role.TRAIN)
+    relevant = _relevant(domain, _document_ids(domain))
+    found: dict[str, dict[int, str]] = {}
+    for query, judged in split.qrels.items():
+        key = same_text(split.queries[query])
+        for document, relevance in judged.items():
+            text = domain.corpus[document]
+            if relevance <= 0 and text.strip() and (known := text_id(text)) not in (text_id(key), *relevant[key]):
+                found.setdefault(key, {}).setdefault(known, text)
+    return {key: list(texts.values()) for key, texts in found.items()}
+
+
+def _others(corpus: Sequence[str], taken: set[int], count: int, key: str) -> list[str]:
+    """Return so many texts that are not taken, drawn by the query's own generator."""
+    found: list[str] = []
+    if count > 0:
+        drawn = np.random.default_rng(text_id(key)).integers(len(corpus), size=8 * count)
+        for place in chain(drawn.tolist(), range(len(corpus))):
+            if corpus[place].strip() and (known := text_id(corpus[place])) not in taken:
+                found.append(corpus[place])
+                taken.add(known)
+                if len(found) == count:
+                    break
+    return found
 
 
 def text_id(text: str) -> int:

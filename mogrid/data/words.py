@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import regex
 
-__all__ = ["UNSPACED", "same", "terms", "units"]
+__all__ = ["UNSPACED", "same_text", "terms", "units"]
 
 # Scripts whose writers leave no spaces between words. Korean has spaces, but its particles cling to the nouns: as in
 # Lucene's CJKAnalyzer, which Anserini takes for Chinese, Japanese and Korean, it is read like them.
@@ -59,6 +59,6 @@ def terms(text: str) -> list[str]:
     return found
 
 
-def same(text: str) -> str:
-    """Return what makes two texts one: case and spacing do not tell them apart, nor do they to most tokenizers."""
+def same_text(text: str) -> str:
+    """Return what makes two texts one: case and spacing do not tell them apart, nor do they to a tokenizer."""
     return " ".join(text.lower().split())

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mogrid.data.domain import Domain, Role
-from mogrid.data.pairs import same_text, text_id, training_pairs
+from mogrid.data.pairs import hard_negatives, text_id, training_pairs
+from mogrid.data.words import same_text
 from mogrid.errors import ConfigError, DataError
 from mogrid.retrieval.bm25 import bm25_run
 from mogrid.retrieval.encode import encode
@@ -35,10 +36,10 @@ def mine_hard_negatives(
 ) -> Dataset:
     """Return the domain's training pairs with the hardest documents that are surely no positives.
 
-    A retrieved document is left out when it is judged relevant to the query (in any split), when it reads like the
-    query itself (which stands in the corpus of ArguAna, say) or like a positive, or when it scores above (1 − `margin`)
-    times the positive's score: such a document is more likely an unjudged positive than a negative (NV-Retriever,
-    arXiv 2407.15831).
+    Negatives that the domain brings (judged 0) come first. A retrieved document is left out when it is judged relevant
+    to the query (in any split), when it reads like the query itself (which stands in the corpus of ArguAna, say) or
+    like a positive, or when it scores above (1 − `margin`) times the positive's score: such a document is more likely
+    an unjudged positive than a negative (NV-Retriever, arXiv 2407.15831).
 
     Parameters
     ----------
@@ -77,7 +78,7 @@ def mine_hard_negatives(
         )
     from datasets import Dataset
 
-    pairs = training_pairs(domain, Role.TRAIN)
+    pairs, brought = training_pairs(domain, Role.TRAIN, negatives=0), hard_negatives(domain)
     if isinstance(model, str):
         ranked, limits = _by_bm25(domain, list(pairs["query"]), depth), [math.inf] * len(pairs)
     else:
@@ -88,12 +89,15 @@ def mine_hard_negatives(
     for pair, limit in zip(pairs, limits, strict=True):
         own = same_text(pair["query"])
         taken = relevant.get(own, set()) | {own, same_text(pair["document"])}
-        chosen = [
+        mined = [
             text
             for text, score in ranked[pair["query"]][skip:]
             if score <= limit and text.strip() and same_text(text) not in taken
         ]
-        chosen = list(dict.fromkeys(chosen))[:negatives]
+        unlike: dict[str, str] = {}
+        for text in (*brought.get(own, []), *mined):
+            unlike.setdefault(same_text(text), text)
+        chosen = list(unlike.values())[:negatives]
         if len(chosen) == negatives:
             rows["query"].append(pair["query"])
             rows["document"].append(pair["document"])

@@ -3,84 +3,127 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import torch
 from datasets import concatenate_datasets
 
 from mogrid.attacks.registry import attack_for
 from mogrid.attacks.training import perturbed_pairs
 from mogrid.data import Domain, Role, training_pairs
+from mogrid.data.words import same_text
 from mogrid.errors import ConfigError, DataError, RoleError
 from mogrid.retrieval import mine_hard_negatives
-from mogrid.training.library import Library
+from mogrid.retrieval.pretrained import load_retriever
+from mogrid.training.library import Library, located
 from mogrid.training.recipe import Recipe
 from mogrid.training.settings import ObjectiveSettings
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from sentence_transformers import SentenceTransformer
 
 
-__all__ = ["check_roles", "objective_datasets"]
+__all__ = ["objective_datasets"]
 
-_MINED: dict[tuple[str, int], Dataset] = {}  # runs of one process train on the same sets
+_MINED: dict[tuple[str, str], Dataset] = {}  # runs of one process train on the same sets
 
 
-def objective_datasets(recipe: Recipe, library: Library) -> tuple[dict[str, Dataset], list[Domain]]:
+def objective_datasets(
+    recipe: Recipe, library: Library, base: Path, judged: Iterable[Domain]
+) -> tuple[dict[str, Dataset], list[Domain]]:
     """Return one dataset an objective, and the domains they come from.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    library : Library
+    base : Path
+        The folder that the recipe's paths are relative to.
+    judged : iterable of Domain
+        What is selected and tested on: its queries are not trained on.
 
     Raises
     ------
     ConfigError, DataError
         A folder or split is missing or wrong; the message names the objective.
     RoleError
-        A set has no training split, or an attack is not for training.
+        A set has no training split, an attack is not for training, or a query is one that something is selected or
+        tested by, and is not to be dropped.
     """
+    kept = {
+        same_text(text): (domain.name, role)
+        for domain in judged
+        for role in (Role.SELECT, Role.TEST)
+        if role in domain.splits
+        for text in domain.split(role).queries.values()
+    }
     found, used = {}, []
     for name, objective in recipe.objectives.items():
         try:
-            own = [library.training(entry) for entry in objective.datasets]
-            found[name] = _dataset(objective, own, recipe.seed)
+            own = [_apart(library.training(entry), entry.drop_overlap, kept) for entry in objective.datasets]
+            found[name] = _dataset(recipe, objective, own, base)
         except (ConfigError, DataError, RoleError) as error:
             raise type(error)(f"objective {name!r}: {error}") from error
         used += own
     return found, used
 
 
-def _dataset(objective: ObjectiveSettings, domains: list[Domain], seed: int) -> Dataset:
+def _apart(domain: Domain, drop: bool, kept: Mapping[str, tuple[str, Role]]) -> Domain:
+    """Return a domain whose training queries are not among those that something is selected or tested by."""
+    split = domain.split(Role.TRAIN)
+    twice = [query for query, text in split.queries.items() if same_text(text) in kept]
+    if not twice:
+        return domain
+    if not drop:
+        text = split.queries[twice[0]]
+        name, role = kept[same_text(text)]
+        raise RoleError(
+            f"{domain.name} trains on {text[:60]!r}, a query of the {role} split of {name!r} ({len(twice):,} such "
+            "queries); drop_overlap: true beside its path leaves them out"
+        )
+    return domain.without(Role.TRAIN, twice)
+
+
+def _dataset(recipe: Recipe, objective: ObjectiveSettings, domains: list[Domain], base: Path) -> Dataset:
     parts = []
-    for number, (entry, domain) in enumerate(zip(objective.datasets, domains, strict=True)):
-        rows = _pairs(domain, objective.negatives)
+    made = [_pairs(recipe, objective, domain, base) for domain in domains]
+    most = max(sum(name.startswith("negative_") for name in rows.column_names) for rows in made)
+    for number, (entry, domain, rows) in enumerate(zip(objective.datasets, domains, made, strict=True)):
+        if f"negative_{most}" not in rows.column_names and most:  # all sets of an objective have the same columns
+            rows = training_pairs(domain, negatives=most)
         if entry.limit is not None and entry.limit < len(rows):
-            rows = rows.shuffle(seed=seed).select(range(entry.limit))
+            rows = rows.shuffle(seed=recipe.seed).select(range(entry.limit))
         parts.append(rows.add_column("label", [number] * len(rows)))
     rows = concatenate_datasets(parts)
     if objective.over != "domains":
         rows = rows.remove_columns("label")
     if objective.perturb is None:
         return rows
-    return perturbed_pairs(rows, attack_for(objective.perturb, Role.TRAIN), seed=seed, variants=objective.variants)
+    attack = attack_for(objective.perturb, Role.TRAIN)
+    return perturbed_pairs(rows, attack, seed=recipe.seed, variants=objective.variants)
 
 
-def _pairs(domain: Domain, negatives: int) -> Dataset:
-    if not negatives:
-        return training_pairs(domain)
-    key = domain.fingerprint, negatives
+def _pairs(recipe: Recipe, objective: ObjectiveSettings, domain: Domain, base: Path) -> Dataset:
+    settings = objective.negatives
+    if objective.over == "perturbed":
+        return training_pairs(domain, negatives=0)
+    if settings is None or not settings.count:
+        return training_pairs(domain, negatives=None if settings is None else 0)
+    path = recipe.model.path if settings.by == "base" else settings.by
+    if path is None:
+        raise ConfigError("negatives by the base model need one: give model.path")
+    key = domain.fingerprint, settings.model_copy(update={"by": path}).model_dump_json()
     if key not in _MINED:
-        _MINED[key] = mine_hard_negatives("bm25", domain, negatives=negatives)
+        model: Any = "bm25" if path == "bm25" else _retriever(path, base)
+        _MINED[key] = mine_hard_negatives(
+            model, domain, negatives=settings.count, margin=settings.margin, skip=settings.skip
+        )
     return _MINED[key]
 
 
-def check_roles(datasets: Mapping[str, Dataset], judged: Iterable[Domain]) -> None:
-    """Raise `RoleError` where an objective trains on a query that something is selected or tested by."""
-    kept = {
-        text: (domain.name, role)
-        for domain in judged
-        for role in (Role.SELECT, Role.TEST)
-        if role in domain.splits
-        for text in domain.split(role).queries.values()
-    }
-    for name, rows in datasets.items():
-        found = next((text for text in rows["query"] if text in kept), None)
-        if found is not None:
-            domain, role = kept[found]
-            raise RoleError(f"objective {name!r} trains on {found[:60]!r}, a query of the {role} split of {domain!r}")
+def _retriever(path: str, base: Path) -> SentenceTransformer:
+    folder = located(base, path)
+    model = load_retriever(str(folder) if folder.is_dir() else path)
+    return model.to(torch.accelerator.current_accelerator() or "cpu")

@@ -233,7 +233,7 @@ def build_trainer(
         weighing |= {"mix": recipe.shares, "spend": recipe.spend}
     trainer = _QuietTrainer(
         model=model,
-        args=_arguments(recipe, model, folder, steps),
+        args=_arguments(recipe, model, datasets, folder, steps),
         train_dataset=dict(datasets),
         loss=losses,
         **weighing,
@@ -262,7 +262,9 @@ class _QuietTrainer(ParetoTrainer):
         own.load_state_dict(load_state(Path(resume_from_checkpoint) / _WEIGHTS))
 
 
-def _arguments(recipe: Recipe, model: SentenceTransformer, folder: Path, steps: int) -> ParetoTrainingArguments:
+def _arguments(
+    recipe: Recipe, model: SentenceTransformer, datasets: Mapping[str, Dataset], folder: Path, steps: int
+) -> ParetoTrainingArguments:
     training = recipe.training
     try:
         return ParetoTrainingArguments(
@@ -288,17 +290,17 @@ def _arguments(recipe: Recipe, model: SentenceTransformer, folder: Path, steps: 
             report_to=training.report_to or "none",
             disable_tqdm=True,
             router_mapping=ROUTES if recipe.model.towers == 2 else {},
-            prompts=_prompts(recipe, model),
+            prompts=_prompts(datasets, model),
             dataloader_pin_memory=False,
         )
     except (ImportError, ValueError) as error:
         raise ConfigError(f"training: {str(error).splitlines()[0]}") from error
 
 
-def _prompts(recipe: Recipe, model: SentenceTransformer) -> dict[str, str] | None:
+def _prompts(datasets: Mapping[str, Dataset], model: SentenceTransformer) -> dict[str, str] | None:
     """Return by column what the model wants in front of a text, as it will have it when it is used."""
-    count = max(objective.negatives for objective in recipe.objectives.values())
-    documents = ["document", *(f"negative_{n + 1}" for n in range(count))]
+    columns = {name for rows in datasets.values() for name in rows.column_names}
+    documents = ["document", *(name for name in columns if name.startswith("negative_"))]
     found = dict.fromkeys(("query", "perturbed"), prompt_of(model, "query"))
     found |= dict.fromkeys(documents, prompt_of(model, "document"))
     return {column: prompt for column, prompt in found.items() if prompt} or None

@@ -118,7 +118,7 @@ class Library:
             return own
         if self.data is None:
             raise DataError(f"judged on {name!r}: no such embedded data set{nearest(folder, known)}")
-        return self._from_folder(DatasetSettings(path=folder, split=split), Role.SELECT)
+        return self._from_folder(DatasetSettings.model_construct(path=folder, split=split), Role.SELECT)
 
     def select_splits(self, entry: DatasetSettings) -> Domain | None:
         """Return a training set's own domain with its select split, where it has one."""

@@ -21,7 +21,7 @@ from mogrid.flops import non_embedding_parameters
 from mogrid.retrieval.merging import fill
 from mogrid.retrieval.models import fold_adapters
 from mogrid.runs import Kind, RunRecord, run_name, versions
-from mogrid.training.datasets import check_roles, objective_datasets
+from mogrid.training.datasets import objective_datasets
 from mogrid.training.fit import Progress, build_base, fit, steps_of
 from mogrid.training.judging import Judging, judging_of, objective_values
 from mogrid.training.library import Library, library_of
@@ -87,9 +87,11 @@ def materials(recipe: Recipe, base: Path) -> Materials:
         One line: what is missing or wrong, of which objective.
     """
     library = library_of(recipe, base)
-    key = json.dumps({n: o.model_dump(mode="json") for n, o in recipe.objectives.items()}, sort_keys=True)
+    miners = [o.negatives.by for o in recipe.objectives.values() if o.negatives is not None]
+    objectives = {n: o.model_dump(mode="json") for n, o in recipe.objectives.items()}
+    key = json.dumps([objectives, recipe.model.path if "base" in miners else ""], sort_keys=True)
     evaluation = recipe.evaluation.model_dump_json() if recipe.evaluation is not None else ""
-    datasets, judging, data = _read(library, key, evaluation, recipe.seed, _Unhashed(recipe))
+    datasets, judging, data = _read(library, base, key, evaluation, recipe.seed, _Unhashed(recipe))
     return Materials(recipe, base, library, datasets, judging, data)
 
 
@@ -108,16 +110,15 @@ class _Unhashed:
 
 @lru_cache(maxsize=4)
 def _read(
-    library: Library, objectives: str, evaluation: str, seed: int, given: _Unhashed
+    library: Library, base: Path, objectives: str, evaluation: str, seed: int, given: _Unhashed
 ) -> tuple[Mapping[str, Dataset], Judging, str]:
     recipe = given.recipe
-    datasets, used = objective_datasets(recipe, library)
     judging = judging_of(recipe, library)
     collection = library.collection
     measured: list[Domain] = list(judging.originals)
     if collection is not None:
-        measured += [collection.source, *collection.ood]
-    check_roles(datasets, measured)
+        measured += collection.domains
+    datasets, used = objective_datasets(recipe, library, base, measured)
     return datasets, judging, library.fingerprint([*used, *measured])
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "JudgedSettings",
     "LoraSettings",
     "ModelSettings",
+    "NegativesSettings",
     "ObjectiveSettings",
     "TrainingSettings",
 ]
@@ -112,6 +113,7 @@ class DatasetSettings(Strict):
     split: str = "train"
     limit: int | None = Field(default=None, ge=2, description="pairs; all when empty")
     columns: Columns | None = Field(default=None, description="what they are called, of kinds that have columns")
+    drop_overlap: bool = Field(default=False, description="leave out queries that something is selected or tested by")
 
     @field_validator("kind")
     @classmethod
@@ -119,6 +121,15 @@ class DatasetSettings(Strict):
         if kind is not None and kind not in READERS:
             raise ValueError(f"unknown kind{nearest(kind, READERS)}")
         return kind
+
+
+class NegativesSettings(Strict):
+    """Hard negatives: those that the data bring first, then what a model ranks high."""
+
+    count: int = Field(default=1, ge=0, description="a row")
+    by: str = Field(default="bm25", description="bm25; base, the recipe's base model; or a model's folder or Hub id")
+    margin: float = Field(default=0.05, ge=0, lt=1, description="of a model: see mogrid.retrieval.mine_hard_negatives")
+    skip: int = Field(default=0, ge=0, description="results passed over at the top")
 
 
 class JudgedSettings(Strict):
@@ -150,7 +161,9 @@ class ObjectiveSettings(Strict):
     loss: str | dict[str, Any] = Field(default="infonce", description="a name, or a name with settings")
     perturb: str | dict[str, Any] | None = Field(default=None, description="an attack on queries, of role train")
     variants: int = Field(default=4, ge=1, description="times each pair is perturbed anew")
-    negatives: int = Field(default=0, ge=0, description="hard negatives a row, by BM25")
+    negatives: NegativesSettings | None = Field(
+        default=None, description="hard negatives, or how many by BM25; those that the data bring when empty"
+    )
     judged: JudgedSettings | None = Field(
         default=None,
         description="left out: on the select splits of its own sets, under its own perturbation; of a loss over "
@@ -164,6 +177,11 @@ class ObjectiveSettings(Strict):
         if not isinstance(several, list):
             return several
         return [{"path": entry} if isinstance(entry, str) else entry for entry in several]
+
+    @field_validator("negatives", mode="before")
+    @classmethod
+    def _so_many(cls, negatives: Any) -> Any:
+        return {"count": negatives} if isinstance(negatives, int) and not isinstance(negatives, bool) else negatives
 
     @field_validator("judged", mode="before")
     @classmethod
@@ -188,7 +206,7 @@ class ObjectiveSettings(Strict):
         if (self.over == "perturbed") != (self.perturb is not None):
             needs = "needs `perturb`" if self.over == "perturbed" else "reads no perturbed text: leave `perturb` out"
             raise ValueError(f"loss {self.loss_name!r} {needs}")
-        if self.over == "perturbed" and self.negatives:
+        if self.over == "perturbed" and self.negatives is not None and self.negatives.count:
             raise ValueError(f"loss {self.loss_name!r} takes no hard negatives")
         return self
 

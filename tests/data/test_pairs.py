@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mogrid.attacks.training import perturbed_pairs
 from mogrid.attacks.typos import TRAIN_TYPOS
-from mogrid.data import Domain, Role, Split, training_pairs
-from mogrid.data.pairs import text_id
+from mogrid.data import Domain, Role, Split, read_domain, training_pairs
+from mogrid.data.pairs import hard_negatives, text_id
+from mogrid.errors import DataError
 from mogrid.retrieval import mine_hard_negatives
 from mogrid.trainer.conflicts import Conflicts
 
@@ -102,3 +106,45 @@ def test_a_hard_negative_that_is_relevant_to_another_row_excludes_it() -> None:
     assert excluded(conflicts, 0, 1)
     assert not excluded(conflicts, 0, 2)
     assert conflicts.degrees[2] == 0
+
+
+# -- hard negatives that the data bring --------------------------------------------------------------------------------
+
+CASES = Path(__file__).parents[1] / "cases"
+
+
+def test_negatives_of_a_file_become_columns_and_short_rows_are_filled_up() -> None:
+    domain = read_domain(CASES / "training-files" / "flagembedding.jsonl", {Role.TRAIN: "train"})
+    rows = training_pairs(domain)
+    assert rows.column_names == ["query", "document", "negative_1", "negative_2", "document_ids", "relevant_ids"]
+    first, *others = rows
+    assert (first["negative_1"], first["negative_2"]) == ("A bed is for sleeping.", "A bicycle has two wheels.")
+    assert first["document_ids"] == [text_id(first[name]) for name in ("document", "negative_1", "negative_2")]
+    for row in others:  # no negatives of their own: what is left of the corpus
+        assert {row["negative_1"], row["negative_2"]} == {"A kettle boils water.", "A bicycle has two wheels."}
+    assert rows.to_list() == training_pairs(domain).to_list()
+    assert training_pairs(domain, negatives=0).column_names == ["query", "document", "document_ids", "relevant_ids"]
+    assert training_pairs(domain, negatives=1)[0]["negative_1"] == "A bed is for sleeping."
+    with pytest.raises(DataError, match="with 4 documents that are not relevant"):
+        training_pairs(domain, negatives=4)
+
+
+def test_no_negative_is_relevant_or_the_query_itself() -> None:
+    corpus = {"a": "what boils", "b": "A Kettle", "c": "a  kettle", "d": "a bed", "e": "a pot", "f": " "}
+    train = Split(Role.TRAIN, {"q": "What boils"}, {"q": {"b": 1, "a": 0, "c": 0, "d": 0, "e": 0, "f": 0}})
+    test = Split(Role.TEST, {"r": "what  boils"}, {"r": {"e": 1}})
+    domain = Domain("x", corpus, {Role.TRAIN: train, Role.TEST: test})
+    assert hard_negatives(domain) == {"what boils": ["a bed"]}
+    assert training_pairs(domain)["negative_1"][:] == ["a bed"]
+
+
+def test_many_negatives_are_cut_and_mined_ones_come_behind_the_files_own() -> None:
+    corpus = {f"d{i}": f"text {i} about kettles" for i in range(30)}
+    judged = {"d0": 1, **{f"d{i}": 0 for i in range(10, 20)}}
+    domain = Domain("x", corpus, {Role.TRAIN: Split(Role.TRAIN, {"q": "text 5 kettles"}, {"q": judged})})
+    assert sum(name.startswith("negative_") for name in training_pairs(domain).column_names) == 7
+    (row,) = mine_hard_negatives("bm25", domain, negatives=12)
+    found = [row[f"negative_{n + 1}"] for n in range(12)]
+    assert found[:10] == [corpus[f"d{i}"] for i in range(10, 20)]
+    assert len(set(found)) == 12
+    assert corpus["d0"] not in found
