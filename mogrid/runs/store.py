@@ -66,6 +66,7 @@ class RunStore:
 
     def finished(self, name: str) -> bool:
         """Return whether the run is there; other processes' runs are seen."""
+        self.folder(name)  # a name that leads elsewhere is an error
         return name in self._table()
 
     def read(self, name: str, *, queries: bool = True) -> RunRecord:
@@ -76,10 +77,9 @@ class RunStore:
         DataError
             There is no such run, or it is damaged or of another format; with the file.
         """
-        table = self._table()
-        if name not in table:
+        if not self.finished(name):
             raise DataError(f"{self.root}: no finished run {name!r}")
-        return self._record(table[name], queries)
+        return self._record(self._table()[name], queries)
 
     def records(self, *, queries: bool = True) -> Iterator[RunRecord]:
         """Yield all finished runs, in the order in which they finished; values of single queries where asked for."""
