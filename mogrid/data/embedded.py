@@ -82,9 +82,9 @@ def _build() -> Collection:
 def _apart(domain: Domain) -> Domain:
     """Drop from a training split the queries that another split asks word for word: services describe alike."""
     others = [split for role, split in domain.splits.items() if role is not Role.TRAIN]
-    kept_out = {_same(text) for split in others for text in split.queries.values()}
+    kept_out = {same_text(text) for split in others for text in split.queries.values()}
     train = domain.splits[Role.TRAIN]
-    queries = {query: text for query, text in train.queries.items() if _same(text) not in kept_out}
+    queries = {query: text for query, text in train.queries.items() if same_text(text) not in kept_out}
     qrels = {query: judged for query, judged in train.qrels.items() if query in queries}
     splits = {**domain.splits, Role.TRAIN: Split(Role.TRAIN, queries, qrels, train.documents)}
     return Domain(domain.name, domain.corpus, splits)
