@@ -10,8 +10,8 @@ from mogrid.objectives.anchors import (
 from mogrid.objectives.balanced import BalancedERM
 from mogrid.objectives.consistency import PerturbationConsistency
 from mogrid.objectives.contrastive import InfoNCE
+from mogrid.objectives.domain_dro import DomainDRO
 from mogrid.objectives.fgm import FGM, PGD
-from mogrid.objectives.group_dro import GroupDRO
 from mogrid.objectives.idro import IDRO
 from mogrid.objectives.masked import MaskedInfoNCE, gather_rows, masked_info_nce
 from mogrid.objectives.registry import LOSSES, LossEntry, loss_from_config, register_loss
@@ -26,9 +26,9 @@ __all__ = [
     "PGD",
     "VAT",
     "BalancedERM",
+    "DomainDRO",
     "DriftBound",
     "EmbeddingDistillation",
-    "GroupDRO",
     "InfoNCE",
     "LossEntry",
     "MaskedInfoNCE",

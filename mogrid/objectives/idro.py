@@ -15,7 +15,7 @@ class IDRO(WeightedDomainLoss):
     """Implicit DRO of COCO-DR: w_i ∝ w_i exp(mean_j r_ij / τ) (Yu et al., arXiv 2210.15212, section 4).
 
     r_ij = L_i^β L_j^β cos(∇L_i, ∇L_j): a domain gains weight where its loss is high *and* its gradient lowers the
-    losses of the others. Unlike GroupDRO it does not chase a domain that is merely noisy. As in the authors' code the
+    losses of the others. Unlike DomainDRO it does not chase a domain that is merely noisy. As in the authors' code the
     mean runs over all domains, those without rows in the batch counting 0, and no weight falls below a floor.
 
     The gradients cost a second backward: 5/3 of a plain step, charged to the ledger as such. They are of all

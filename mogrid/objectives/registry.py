@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,14 +16,15 @@ from mogrid.objectives.anchors import DriftBound, EmbeddingDistillation, ScoreDi
 from mogrid.objectives.balanced import BalancedERM
 from mogrid.objectives.consistency import PerturbationConsistency
 from mogrid.objectives.contrastive import InfoNCE
+from mogrid.objectives.domain_dro import DomainDRO
 from mogrid.objectives.fgm import FGM, PGD
-from mogrid.objectives.group_dro import GroupDRO
 from mogrid.objectives.idro import IDRO
 from mogrid.objectives.unseen_domain import RotatingUnseenDomain
 from mogrid.objectives.vat import VAT
 from mogrid.objectives.worst_domain import SmoothWorstDomain
+from mogrid.solvers import SolverError, available
 
-__all__ = ["LOSSES", "LossEntry", "loss_from_config", "register_loss"]
+__all__ = ["LOSSES", "LossEntry", "checked_loss", "is_loss", "loss_from_config", "register_loss"]
 
 Over = Literal["pairs", "domains", "perturbed"]
 
@@ -55,9 +57,9 @@ class LossEntry:
 LOSSES: dict[str, LossEntry] = {
     "infonce": LossEntry(InfoNCE, "pairs", False, "in-batch negatives, by the model's own similarity"),
     "balanced_erm": LossEntry(BalancedERM, "domains", True, "the mean over domains"),
-    "smooth_worst": LossEntry(SmoothWorstDomain, "domains", True, "a smooth maximum over domains"),
-    "group_dro": LossEntry(GroupDRO, "domains", True, "weights on domains that follow their losses"),
-    "idro": LossEntry(IDRO, "domains", True, "weights on domains that follow their influence"),
+    "smooth_worst": LossEntry(SmoothWorstDomain, "domains", True, "a smooth maximum over the objective's domains"),
+    "group_dro": LossEntry(DomainDRO, "domains", True, "weights on the objective's domains, by their losses"),
+    "idro": LossEntry(IDRO, "domains", True, "weights on the objective's domains, by their influence"),
     "unseen_domain": LossEntry(RotatingUnseenDomain, "domains", True, "a trial step must help a domain left out"),
     "fgm": LossEntry(FGM, "pairs", True, "one step against the word embeddings"),
     "pgd": LossEntry(PGD, "pairs", True, "several steps against the word embeddings"),
@@ -92,7 +94,7 @@ def checked_loss(config: str | Mapping[str, Any]) -> str | dict[str, Any]:
     ConfigError
         An unknown name or setting (the nearest is named), or a value of the wrong type.
     """
-    name, settings = named(_makers(), config, what="loss")
+    name, settings = _named(config)
     entry = LOSSES[name]
     checked(entry.make, settings, label=f"loss {name}", taken=1, more=_OURS, also=("temperature",) * entry.wraps)
     return {"name": name, **settings} if settings else name
@@ -117,7 +119,7 @@ def loss_from_config(
     ConfigError
         An unknown name or setting (the nearest is named), or a value of the wrong type or out of range.
     """
-    name, settings = named(_makers(), config, what="loss")
+    name, settings = _named(config)
     entry, label = LOSSES[name], f"loss {name}"
     own = inspect.signature(entry.make).parameters
     ours: dict[str, Any] = {"domains": domains} if "domains" in own else {}
@@ -131,6 +133,27 @@ def loss_from_config(
     else:
         settings.setdefault("temperature", temperature)
     return build(entry.make, settings, inner, label=label, **ours)
+
+
+def is_loss(config: str | Mapping[str, Any]) -> bool:
+    """Say whether a configuration names a loss: two words, ``group_dro`` and ``smooth_worst``, name solvers, too."""
+    try:
+        named(_makers(), config, what="loss")
+    except ConfigError:
+        return False
+    return True
+
+
+def _named(config: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    try:
+        return named(_makers(), config, what="loss")
+    except ConfigError as error:
+        with suppress(SolverError):
+            name, _ = named(available(), config, what="solver", error=SolverError)
+            raise ConfigError(
+                f"no loss {name!r}: that is a solver, which weighs objectives (`solver: {name}`)"
+            ) from error
+        raise
 
 
 def _makers() -> dict[str, Callable[..., nn.Module]]:

@@ -11,7 +11,9 @@ __all__ = ["GroupDRO"]
 
 
 class GroupDRO(Solver):
-    """Group distributionally robust optimisation: q_k ← q_k e^{η L_k}/Z, and w = q.
+    """Group distributionally robust optimisation over objectives: q_k ← q_k e^{η L_k}/Z, and w = q.
+
+    The loss ``group_dro`` does the same inside one objective, over the domains that it is trained on.
 
     Parameters
     ----------
@@ -31,7 +33,7 @@ class GroupDRO(Solver):
     """
 
     name = "group_dro"
-    summary = "exponentiated-gradient weights for the worst objective"
+    summary = "exponentiated-gradient weights for the worst objective (over domains of one: the loss group_dro)"
     paper = "arXiv 1911.08731"
     needs = "losses"
     _state = ("logarithms",)

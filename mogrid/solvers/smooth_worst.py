@@ -11,7 +11,9 @@ __all__ = ["SmoothWorst"]
 
 
 class SmoothWorst(Solver):
-    """Gradient weights of τ·log mean_k exp(L_k/τ): w = softmax(L/τ).
+    """Gradient weights of τ·log mean_k exp(L_k/τ) over objectives: w = softmax(L/τ).
+
+    The loss ``smooth_worst`` does the same inside one objective, over the domains that it is trained on.
 
     Parameters
     ----------
@@ -31,7 +33,7 @@ class SmoothWorst(Solver):
     """
 
     name = "smooth_worst"
-    summary = "softmax of the losses: smooth worst domain"
+    summary = "softmax of the losses: smooth worst objective (over domains of one: the loss smooth_worst)"
     paper = "arXiv 1911.08731"
     needs = "losses"
 

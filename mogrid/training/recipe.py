@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from mogrid.config import Strict, YamlFile, parse_changes, read_yaml
 from mogrid.errors import ConfigError, DataError, nearest
+from mogrid.objectives.registry import is_loss
 from mogrid.solvers import from_config
 from mogrid.trainer.mix import Mix, Spend
 from mogrid.training.settings import LENGTHS, EvaluationSettings, ModelSettings, ObjectiveSettings, TrainingSettings
@@ -70,11 +71,12 @@ class Recipe(Strict):
         for name in self.mix or ():
             if name not in names:
                 raise ValueError(f"mix: no objective {name!r}{nearest(name, names)}")
-        self._check_solver()
         try:
             from_config(self.solver).active(names)
         except ValueError as error:
-            raise ValueError(f"solver: {error}") from error
+            belongs = "; that is a loss: it goes to `objectives.NAME.loss`" if is_loss(self.solver) else ""
+            raise ValueError(f"solver: {error}{belongs}") from error
+        self._check_solver()
         for name in self.training.batch_sizes:
             if name not in names:
                 raise ValueError(f"training.batch_sizes: no objective {name!r}{nearest(name, names)}")

@@ -10,7 +10,7 @@ from torch import nn
 
 from mogrid.errors import ConfigError, DataError
 from mogrid.flops import FlopLedger
-from mogrid.objectives import IDRO, BalancedERM, GroupDRO, InfoNCE, RotatingUnseenDomain, SmoothWorstDomain
+from mogrid.objectives import IDRO, BalancedERM, DomainDRO, InfoNCE, RotatingUnseenDomain, SmoothWorstDomain
 from mogrid.retrieval.models import build_retriever
 from tests.objectives.test_objectives import columns
 
@@ -48,7 +48,7 @@ def test_balanced_erm_counts_domains_not_rows() -> None:
 
 
 def test_group_dro_by_hand() -> None:
-    loss = GroupDRO(Known(), domains=3, step_size=0.1)
+    loss = DomainDRO(Known(), domains=3, step_size=0.1)
     weights = torch.full((3,), 1 / 3)
     for _ in range(3):
         weights = weights * (0.1 * LOSSES).exp()
@@ -61,7 +61,7 @@ def test_group_dro_by_hand() -> None:
 
 
 def test_group_dro_leaves_absent_domains_and_evaluation_alone() -> None:
-    loss = GroupDRO(Known(), domains=4, step_size=0.5)
+    loss = DomainDRO(Known(), domains=4, step_size=0.5)
     before = loss.weights.clone()
     first = value(loss, slice(0, 3))  # domains 0 and 1 alone
     ratio = loss.weights / before
@@ -79,7 +79,7 @@ def test_group_dro_leaves_absent_domains_and_evaluation_alone() -> None:
 
 
 def test_group_dro_survives_a_loss_that_overflowed() -> None:
-    loss = GroupDRO(Known(), domains=3)
+    loss = DomainDRO(Known(), domains=3)
     with torch.no_grad():
         loss.model["theta"][0] = math.inf
     value(loss)
@@ -103,7 +103,7 @@ def test_idro_by_hand() -> None:
 
 
 def test_idro_does_not_chase_a_domain_that_helps_nobody() -> None:
-    """GroupDRO's weight goes to the largest loss; iDRO's to those whose gradients agree."""
+    """DomainDRO's weight goes to the largest loss; iDRO's to those whose gradients agree."""
 
     class Noisy(Known):
         def forward(self, features, labels):
@@ -111,7 +111,7 @@ def test_idro_does_not_chase_a_domain_that_helps_nobody() -> None:
 
     values = torch.tensor([[1.0, 0.1], [1.0, 0.0], [-1.0, 5.0]])
     labels = torch.arange(3)
-    dro, idro = GroupDRO(Noisy(), 3, step_size=0.5), IDRO(Noisy(), 3)
+    dro, idro = DomainDRO(Noisy(), 3, step_size=0.5), IDRO(Noisy(), 3)
     for _ in range(5):
         dro([{"values": values}], labels)
         idro([{"values": values}], labels)
@@ -151,7 +151,7 @@ def test_wrapped_losses_see_one_domain_at_a_time(model, texts) -> None:
         parts.append(inner(columns(model, q, doc), None))
     expected = torch.stack(parts)
     model.eval()
-    for loss, weights in ((BalancedERM(inner), [1 / 3] * 3), (GroupDRO(inner, 3), [1 / 3] * 3)):
+    for loss, weights in ((BalancedERM(inner), [1 / 3] * 3), (DomainDRO(inner, 3), [1 / 3] * 3)):
         torch.testing.assert_close(loss(features, labels), expected @ torch.tensor(weights), rtol=1e-5, atol=1e-5)
 
 
@@ -173,7 +173,7 @@ def test_ledger_is_exact(tokenizer, texts, name) -> None:
     loss = {
         "balanced": lambda: BalancedERM(inner),
         "worst": lambda: SmoothWorstDomain(inner),
-        "dro": lambda: GroupDRO(inner, 2),
+        "dro": lambda: DomainDRO(inner, 2),
         "idro": lambda: IDRO(inner, 2),
         "unseen": lambda: RotatingUnseenDomain(inner, 2),
     }[name]()
@@ -187,8 +187,8 @@ def test_ledger_is_exact(tokenizer, texts, name) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: GroupDRO(Known(), 0), "domains must be at least 1"),
-        (lambda: GroupDRO(Known(), 3, step_size=0), "step_size must be positive"),
+        (lambda: DomainDRO(Known(), 0), "domains must be at least 1"),
+        (lambda: DomainDRO(Known(), 3, step_size=0), "step_size must be positive"),
         (lambda: IDRO(Known(), 3, temperature=0), "temperature > 0"),
         (lambda: IDRO(Known(), 3, floor=0.4), r"floor must lie in \[0, 1/3\)"),
         (lambda: RotatingUnseenDomain(Known(), 1), "domains >= 2"),
@@ -204,6 +204,6 @@ def test_bad_labels() -> None:
     with pytest.raises(DataError, match="'label' column"):
         BalancedERM(Known())([{"values": VALUES}], None)
     with pytest.raises(DataError, match="labels lie in 0 to 2, but its domains are 0 to 1"):
-        value(GroupDRO(Known(), 2))
+        value(DomainDRO(Known(), 2))
     with pytest.raises(DataError, match="not among its domains"):
         value(RotatingUnseenDomain(Known(), 2))

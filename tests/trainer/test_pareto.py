@@ -19,7 +19,7 @@ from transformers import TrainerCallback
 
 from mogrid import MGDA, FixedWeights, ParetoTrainer, ParetoTrainingArguments
 from mogrid.errors import ConfigError, DataError
-from mogrid.objectives import FGM, GroupDRO, InfoNCE, PerturbationConsistency, SmoothWorstDomain
+from mogrid.objectives import FGM, DomainDRO, InfoNCE, PerturbationConsistency, SmoothWorstDomain
 from mogrid.retrieval.models import ROUTES, build_retriever
 from mogrid.solvers import NonFiniteLossError, SolverError
 
@@ -175,7 +175,7 @@ def test_resume_gives_the_same_bits(tokenizer, texts, tmp_path) -> None:
             model=model,
             args=arguments(folder, max_steps=17, per_device_train_batch_size=8),
             train_dataset=three(texts),
-            loss=losses(model) | {"ood": GroupDRO(InfoNCE(model), domains=2, step_size=0.3)},
+            loss=losses(model) | {"ood": DomainDRO(InfoNCE(model), domains=2, step_size=0.3)},
             solver={"name": "mgda", "normalise": "loss+"},
             callbacks=list(callbacks),
         )

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from mogrid.errors import ConfigError
 from mogrid.objectives.domains import WeightedDomainLoss, sum_over_ranks
 
-__all__ = ["GroupDRO"]
+__all__ = ["DomainDRO"]
 
 
-class GroupDRO(WeightedDomainLoss):
+class DomainDRO(WeightedDomainLoss):
     """Online GroupDRO: w_d ∝ w_d exp(η L_d), then Σ w_d L_d (Sagawa et al., arXiv 1911.08731, algorithm 1).
 
     The weights are what the loss of a domain has been over all steps, not in this batch alone; they are in the
