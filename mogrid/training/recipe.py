@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from mogrid.config import Strict, YamlFile, parse_changes, read_yaml
 from mogrid.errors import ConfigError, DataError, nearest
 from mogrid.objectives.registry import is_loss
-from mogrid.solvers import from_config
+from mogrid.solvers import SolverError, from_config
 from mogrid.trainer.mix import Mix, Spend
 from mogrid.training.settings import LENGTHS, EvaluationSettings, ModelSettings, ObjectiveSettings, TrainingSettings
 
@@ -72,11 +72,12 @@ class Recipe(Strict):
             if name not in names:
                 raise ValueError(f"mix: no objective {name!r}{nearest(name, names)}")
         try:
-            from_config(self.solver).active(names)
-        except ValueError as error:
-            belongs = "; that is a loss: it goes to `objectives.NAME.loss`" if is_loss(self.solver) else ""
-            raise ValueError(f"solver: {error}{belongs}") from error
-        self._check_solver()
+            solver = from_config(self.solver)
+            self._check_solver()
+            solver.active(names)
+        except SolverError as error:
+            loss = "; a loss of that name goes to `objectives.NAME.loss`" if is_loss(self.solver) else ""
+            raise ValueError(f"solver: {error}{loss}") from error
         for name in self.training.batch_sizes:
             if name not in names:
                 raise ValueError(f"training.batch_sizes: no objective {name!r}{nearest(name, names)}")

@@ -30,7 +30,7 @@ CONFIGS: list[tuple[str, Any, str]] = [
     ("solver", {"name": "fixed", "weights": {"effectiveness": 0.5, "odd": 0.5}}, "give them as `mix`"),
     ("solver", {"weights": 3}, "need 'name'"),
     ("solver", "os.system", "unknown solver"),
-    ("solver", "balanced_erm", "that is a loss: it goes to `objectives.NAME.loss`"),
+    ("solver", "balanced_erm", "a loss of that name goes to `objectives.NAME.loss`"),
     ("objectives.effectiveness.loss", "MGDA", "no loss 'mgda': that is a solver, which weighs objectives"),
     ("objectives.effectiveness.loss", {"name": "group_dro", "eta": 0.1}, "loss group_dro: no setting 'eta'"),
     ("solver", {"name": "group_dro", "step_size": 0.1}, "solver group_dro: no setting 'step_size'"),
