@@ -21,6 +21,7 @@ from mogrid.errors import Busy, DataError, MogridError
 
 __all__ = [
     "KEPT",
+    "cache_folder",
     "held",
     "latest_checkpoint",
     "load_state",
@@ -38,6 +39,11 @@ KEPT = 2
 _SEAL = "sealed.json"
 
 _NOTHING = 64 * 1024  # bytes: what is left when a larger write has failed
+
+
+def cache_folder() -> Path:
+    """Return where what takes long is kept between processes: ``$MOGRID_CACHE``, or ``~/.cache/mogrid``."""
+    return Path(os.environ.get("MOGRID_CACHE") or Path.home() / ".cache" / "mogrid")
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import platform
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +15,7 @@ from mogrid.data.docstrings import docstring_domain
 from mogrid.data.domain import Collection, Domain, Role, Split
 from mogrid.data.words import same_text
 from mogrid.errors import DataError
-from mogrid.files import write_text
+from mogrid.files import cache_folder, write_text
 
 __all__ = ["embedded_collection"]
 
@@ -48,7 +47,7 @@ def embedded_collection(cache: Path | None = None) -> Collection:
     DataError
         A library is missing; the message says what to install.
     """
-    folder = cache or Path(os.environ.get("MOGRID_CACHE") or Path.home() / ".cache" / "mogrid")
+    folder = cache or cache_folder()
     key = {"format": _FORMAT, "limit": _LIMIT, "libraries": [list(entry) for entry in _LIBRARIES], **_versions()}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     path = folder / f"embedded-{digest}.json"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, TypedDict, Unpack
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
 
 from mogrid.errors import ConfigError
+from mogrid.files import cache_folder
 from mogrid.retrieval.adapters import add_lora, fold_adapters, freeze_embeddings
+from mogrid.retrieval.healing import Heal, healed
 from mogrid.retrieval.pretrained import EMBEDDED, ROUTES, Style, load_retriever, two_towers
 from mogrid.retrieval.scratch import SIZES, build_retriever, parse_size, train_tokenizer
 from mogrid.retrieval.thinning import set_dropout, thin
@@ -19,7 +23,7 @@ __all__ = [
     "EMBEDDED",
     "ROUTES",
     "SIZES",
-    "Lora",
+    "Heal",
     "Style",
     "base_model",
     "build_retriever",
@@ -33,15 +37,6 @@ _MAX_LENGTH = 64  # tokens, from scratch
 _DROPOUT = 0.1  # from scratch
 
 
-class Lora(TypedDict, total=False):
-    """Settings of low-rank adapters, as `mogrid.retrieval.adapters.add_lora` takes them."""
-
-    rank: int
-    alpha: float
-    dropout: float
-    targets: Sequence[str] | None
-
-
 def base_model(
     path: str | None = None,
     *,
@@ -52,9 +47,12 @@ def base_model(
     max_length: int | None = None,
     layers: int | Sequence[int] | None = None,
     dropout: float | None = None,
-    lora: Lora | None = None,
+    heal: Heal | None = None,
+    cache: Path | None = None,
+    lora: Mapping[str, Any] | None = None,
     freeze: str | None = None,
     seed: int = 0,
+    progress: Callable[[float], None] = lambda share: None,
     **style: Unpack[Style],
 ) -> SentenceTransformer:
     """Return the model that a training begins with.
@@ -68,7 +66,7 @@ def base_model(
     vocabulary : int
         Word pieces, from scratch.
     texts : iterable of str
-        Training-role text: the vocabulary is learned from it, from scratch.
+        Of training role: what a vocabulary is learned from, from scratch, and what a healing reads.
     tokenizer : PreTrainedTokenizerBase, optional
         From scratch, in place of one learned from `texts`.
     max_length : int, optional
@@ -77,12 +75,20 @@ def base_model(
         Keep only these of a pretrained model; see `mogrid.retrieval.thinning.kept_layers`.
     dropout : float, optional
         The model's own when left out, .1 from scratch.
-    lora : Lora, optional
-        Train low-rank adapters alone; `fold_adapters` makes a plain model of the result.
+    heal : Heal, optional
+        Teach a thinned model the embeddings of the whole one on `texts`, once: what it did and cost is the returned
+        model's attribute ``healing``, a `Healing`.
+    cache : Path, optional
+        A folder that keeps healed models; that of `mogrid.files.cache_folder` when left out.
+    lora : mapping, optional
+        Train low-rank adapters alone; settings as in `mogrid.retrieval.adapters.add_lora`. `fold_adapters` makes a
+        plain model of the result.
     freeze : "embeddings", optional
         Do not train the word embeddings.
     seed : int
         Of weights that are drawn; the global generators are left as they were.
+    progress : callable of the share done
+        Of a healing, which may take minutes.
     **style
         See `Style`.
 
@@ -96,19 +102,24 @@ def base_model(
     if freeze not in (None, "embeddings"):
         raise ConfigError(f"freeze must be 'embeddings', got {freeze!r}")
     if path is None:
-        if layers is not None:
+        if layers is not None or heal is not None:
             raise ConfigError("layers are those of a pretrained model: name its path")
         own = tokenizer or train_tokenizer(texts, vocabulary, max_length or _MAX_LENGTH)
         model = build_retriever(size, own, dropout=_DROPOUT if dropout is None else dropout, seed=seed, **style)
     else:
         one: Style = {**style, "towers": 1}
         model = load_retriever(path, max_length=max_length, **one)
+        whole = copy.deepcopy(model) if heal is not None else model
         if layers is not None:
             thin(model, layers)
+        if heal is not None:
+            healing = healed(model, whole, texts, heal, cache or cache_folder(), progress)
         if dropout is not None:
             set_dropout(model, dropout)
         if style.get("towers", 1) == 2:
             model = two_towers(model)
+        if heal is not None:
+            setattr(model, "healing", healing)  # noqa: B010 - a module's own type allows no other attributes
     if lora is not None:
         add_lora(model, **lora, seed=seed)
     if freeze is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sentence_transformers.base.modules import Transformer
     from torch import Tensor
 
-__all__ = ["kept_layers", "rebuild", "set_dropout", "thin", "transformers_of"]
+__all__ = ["dropout_of", "kept_layers", "rebuild", "set_dropout", "thin", "transformers_of"]
 
 
 def kept_layers(layers: int | Sequence[int], depth: int) -> list[int]:
@@ -95,10 +95,17 @@ def set_dropout(model: SentenceTransformer, dropout: float) -> None:
     """
     for transformer in transformers_of(model):
         encoder: Any = transformer.model
-        names = [k for k, v in encoder.config.to_dict().items() if "dropout" in k and isinstance(v, int | float)]
+        names = dropout_of(transformer)
         if not names:
             raise ConfigError(f"dropout: {type(encoder).__name__} has none")
         rebuild(transformer, dict.fromkeys(names, dropout), encoder.state_dict(), "dropout cannot be changed")
+
+
+def dropout_of(transformer: Transformer) -> dict[str, float]:
+    """Return every dropout of an encoder's configuration."""
+    encoder: Any = transformer.model
+    settings = encoder.config.to_dict().items()
+    return {key: value for key, value in settings if "dropout" in key and isinstance(value, int | float)}
 
 
 def transformers_of(model: SentenceTransformer) -> list[Transformer]:

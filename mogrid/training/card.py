@@ -57,7 +57,8 @@ def write_card(out: Path, recipe: Recipe, record: RunRecord, others: Sequence[Ru
         f"# {markdown_text(title)}",
         "",
         f"A dense retriever trained with mogrid from {markdown_text(record.model)}: {record.parameters:,} "
-        f"non-embedding parameters, {record.steps:,} steps, {record.total_flops:.3g} training FLOPs. "
+        f"non-embedding parameters, {record.steps:,} steps, {record.total_flops:.3g} training FLOPs"
+        f"{_healed(record)}. "
         f"Mix: {markdown_text(shares)}, spent as {record.spend}; solver `{record.solver}`.",
         "",
         "```python",
@@ -91,6 +92,11 @@ def write_card(out: Path, recipe: Recipe, record: RunRecord, others: Sequence[Ru
     made = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     lines += [f"Made with {made}.", ""]
     write_text(model / "README.md", "\n".join(lines))
+
+
+def _healed(record: RunRecord) -> str:
+    flops = record.flops.get("healing")
+    return "" if flops is None else f" after a healing of {flops:.3g}"
 
 
 def _steps(path: Path) -> list[dict[str, Any]]:

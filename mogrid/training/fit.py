@@ -23,7 +23,7 @@ from mogrid.files import KEPT, latest_checkpoint, load_state, save_state, seal, 
 from mogrid.flops import FlopLedger, non_embedding_parameters
 from mogrid.objectives.registry import loss_from_config
 from mogrid.retrieval.encode import prompt_of, similarity
-from mogrid.retrieval.models import ROUTES, Lora, base_model
+from mogrid.retrieval.models import ROUTES, Heal, base_model
 from mogrid.retrieval.tokens import remembering
 from mogrid.trainer import ParetoTrainer, ParetoTrainingArguments
 from mogrid.trainer.mixin import SPENT
@@ -53,16 +53,20 @@ def ranks() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def build_base(recipe: Recipe, datasets: Mapping[str, Dataset], base: Path) -> SentenceTransformer:
-    """Return the model before training: from a folder or Hub id, thinned or whole, or from scratch.
+def build_base(
+    recipe: Recipe, datasets: Mapping[str, Dataset], base: Path, progress: Progress = lambda share, said: None
+) -> SentenceTransformer:
+    """Return the model before training: from a folder or Hub id, thinned and healed or whole, or from scratch.
 
     Parameters
     ----------
     recipe : Recipe
     datasets : mapping of objective to dataset
-        Whose texts a vocabulary is learned from: training-role text alone.
+        Whose texts a vocabulary or a healing learns from: training-role text alone.
     base : Path
         The folder that the recipe's paths are relative to.
+    progress : callable
+        Told how far a healing is.
     """
     chosen = recipe.model
     path = chosen.path
@@ -78,9 +82,11 @@ def build_base(recipe: Recipe, datasets: Mapping[str, Dataset], base: Path) -> S
         max_length=chosen.max_length,
         layers=chosen.layers,
         dropout=chosen.dropout,
-        lora=None if chosen.lora is None else Lora(**chosen.lora.model_dump()),
+        heal=None if chosen.heal is None else Heal(**chosen.heal.model_dump()),
+        lora=None if chosen.lora is None else chosen.lora.model_dump(),
         freeze=chosen.freeze,
         seed=recipe.seed,
+        progress=lambda share: progress(0.0, f"healing {share:.0%}"),
         towers=chosen.towers,
         pooling=chosen.pooling,
         normalise=chosen.normalise,
@@ -255,7 +261,7 @@ class _QuietTrainer(ParetoTrainer):
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         model: Any = self.model
         state = {name: value.clone() for name, value in model.state_dict().items()}  # towers may share some
-        save_state(Path(output_dir or self.args.output_dir) / _WEIGHTS, state)
+        save_state(Path(str(output_dir or self.args.output_dir)) / _WEIGHTS, state)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         own: Any = self.model

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from mogrid.data import Domain
 from mogrid.errors import DataError
 from mogrid.files import write_json
 from mogrid.flops import non_embedding_parameters
+from mogrid.retrieval.healing import Healing
 from mogrid.retrieval.merging import fill
 from mogrid.retrieval.models import fold_adapters
 from mogrid.runs import Kind, RunRecord, run_name, versions
@@ -59,9 +60,9 @@ class Materials:
     judging: Judging
     data: str
 
-    def build(self) -> SentenceTransformer:
+    def build(self, progress: Progress = lambda share, said: None) -> SentenceTransformer:
         """Return the base model."""
-        return build_base(self.recipe, self.datasets, self.base)
+        return build_base(self.recipe, self.datasets, self.base, progress)
 
     def name(self, label: str, kind: Kind = "trained", parents: Mapping[str, float] | None = None) -> str:
         """Return the run's name: a function of everything that determines its numbers."""
@@ -161,13 +162,16 @@ def run(
     label = label or default_label(recipe)
     model: SentenceTransformer | None = None
     took: dict[str, Any] = {}
+    healing: Mapping[str, Any] | None = None
     if kind == "trained":
         took = trained(
             given, folder, cache or folder, progress=lambda share, said: progress(_FIT * share, said), stop=stop
         )
+        healing = took.get("healing")
         model = SentenceTransformer(str(folder / "model"), device="cpu")  # what is judged is what was saved
     elif kind != "bm25":
-        model = given.build()
+        model = given.build(progress)
+        healing = _healing(model)
         if kind == "merged":
             _average(model, {models(name) if name else None: share for name, share in (parents or {}).items()})
             save_model(model, folder / "model")
@@ -175,6 +179,9 @@ def run(
     done = _FIT if kind == "trained" else 0.0
     results, temperature = given.judging.judge(model or "bm25", progress=lambda said: progress(done, said))
     seconds = {"training": round(took["seconds"], 3)} if took else {}
+    flops = dict(took.get("flops", {}))
+    if healing is not None:  # once for all runs of a base model: beside their own cost, not in it
+        flops["healing"], seconds["healing"] = healing["flops"], round(healing["seconds"], 3)
     return RunRecord(
         name=given.name(label, kind, parents),
         label=label,
@@ -189,7 +196,7 @@ def run(
         solver=_solver_label(recipe) if took else "",
         pairs=took.get("pairs", {}),
         steps=took.get("steps", 0),
-        flops=took.get("flops", {}),
+        flops=flops,
         seconds={**seconds, "judging": round(time.perf_counter() - started, 3)},
         objectives=objective_values(recipe, given.judging, results),
         results=tuple(results),
@@ -216,12 +223,21 @@ def trained(
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: cannot be read ({error}); remove {folder} to train anew") from error
 
-    model = given.build()
+    model = given.build(progress)
     steps = steps_of(given.recipe, given.build, given.datasets, cache, given.data)
+    healing = _healing(model)
     took = fit(given.recipe, model, given.datasets, folder / "training", steps, progress=progress, stop=stop)
+    if healing is not None:
+        took["healing"] = healing
     if int(os.environ.get("RANK", "0")) == 0:
         keep(model, folder / "training", folder, took)
     return took
+
+
+def _healing(model: SentenceTransformer) -> dict[str, Any] | None:
+    """Return what healing a base model did and cost, where it was healed."""
+    healing = getattr(model, "healing", None)
+    return asdict(healing) if isinstance(healing, Healing) else None
 
 
 def keep(model: SentenceTransformer, work: Path, folder: Path, took: Mapping[str, Any]) -> None:

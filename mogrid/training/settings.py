@@ -22,6 +22,7 @@ __all__ = [
     "LENGTHS",
     "DatasetSettings",
     "EvaluationSettings",
+    "HealSettings",
     "JudgedSettings",
     "LoraSettings",
     "ModelSettings",
@@ -40,6 +41,19 @@ class LoraSettings(Strict):
     rank: int = Field(default=8, ge=1)
     alpha: float = Field(default=16.0, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: list[str] | None = Field(
+        default=None, min_length=1, description="names' ends; all linear layers when empty"
+    )
+
+
+class HealSettings(Strict):
+    """A thinned model is first taught the embeddings of the whole one, on training-role text, once."""
+
+    texts: int = Field(default=10_000, ge=16, description="of the objectives' queries and documents")
+    epochs: float = Field(default=2.0, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    batch_size: int = Field(default=64, ge=2)
+    max_length: int = Field(default=64, ge=4, description="tokens, for the healing alone")
 
 
 class ModelSettings(Strict):
@@ -48,8 +62,10 @@ class ModelSettings(Strict):
     path: str | None = None
     size: str = Field(default="1x64", description="LAYERSxWIDTH, from scratch")
     layers: int | list[int] | None = Field(
-        default=None, description="of `path`, so many are kept, first and last among them; or which, counted from 0"
+        default=None,
+        description="of `path`: how many are kept, first and last among them, or which ones from 0",
     )
+    heal: HealSettings | None = Field(default=None, description="mend a thinned model before it is trained")
     lora: LoraSettings | None = Field(default=None, description="train low-rank adapters alone")
     freeze: Literal["embeddings"] | None = Field(default=None, description="what is not trained")
     vocabulary: int = Field(default=8192, ge=64, description="word pieces, learned from the training text")
@@ -73,7 +89,7 @@ class ModelSettings(Strict):
             raise ValueError("a thinned model keeps at least one layer")
         return layers
 
-    @field_validator("lora", mode="before")
+    @field_validator("heal", "lora", mode="before")
     @classmethod
     def _plain(cls, value: Any) -> Any:
         return {} if value is True else None if value is False else value
@@ -83,6 +99,8 @@ class ModelSettings(Strict):
         for key in ("layers", "lora"):
             if self.path is None and getattr(self, key) is not None:
                 raise ValueError(f"{key} is of a pretrained model: name its `path`")
+        if self.heal is not None and self.layers is None:
+            raise ValueError("heal mends what thinning breaks: say which `layers` are kept")
         return self
 
     @property
@@ -96,6 +114,8 @@ class ModelSettings(Strict):
                 parts.append("1 layer" if self.layers == 1 else f"{self.layers} layers")
             elif self.layers is not None:
                 parts.append(f"layers {', '.join(map(str, self.layers))}")
+            if self.heal is not None:
+                parts.append("healed")
         if self.lora is not None:
             parts.append(f"LoRA {self.lora.rank}")
         if self.freeze is not None:

@@ -124,6 +124,7 @@ def test_names_of_mixes(shares, label) -> None:
         ({"size": "2x64"}, "2x64"),
         ({"path": "org/Model-v2", "layers": 2}, "Model-v2, 2 layers"),
         ({"path": "m", "layers": [0, 5]}, "m, layers 0, 5"),
+        ({"path": "m", "layers": 1, "heal": True}, "m, 1 layer, healed"),
         (
             {"path": "m", "lora": {"rank": 4}, "towers": 2, "freeze": "embeddings"},
             "m, LoRA 4, frozen embeddings, two towers",

@@ -22,6 +22,7 @@ from mogrid.retrieval.models import build_retriever
 from mogrid.training.fit import Interrupted
 from mogrid.training.recipe import read_recipe
 from mogrid.training.run import materials
+from mogrid.training.run import run as make_run
 from mogrid.training.run import trained as train_model
 from tests.training.tiny import settings, write_run
 
@@ -297,3 +298,19 @@ def test_adapters_go_on_from_a_checkpoint_and_are_folded(tmp_path, tokenizer, to
     assert any(".lora_" in name for name in states[2])
     assert not any("lora" in name for name in states[0])
     assert took[0]["parameters"] == non_embedding_parameters(found[0])
+
+
+def test_a_thinned_model_is_healed_once_and_its_cost_stated(tmp_path, tokenizer, monkeypatch) -> None:
+    monkeypatch.setenv("MOGRID_CACHE", str(tmp_path / "cache"))
+    build_retriever("2x32", tokenizer, normalise=True).save_pretrained(str(tmp_path / "whole"), create_model_card=False)
+    model = {"path": "whole", "layers": 1, "heal": {"texts": 100, "batch_size": 16}}
+    given = materials(read_recipe(write_run(tmp_path, model=model)), tmp_path)
+    said: list[str] = []
+    base = make_run(given, tmp_path / "base", kind="base", progress=lambda share, word: said.append(word))
+    assert "healing 100%" in said
+    found = make_run(given, tmp_path / "run", progress=lambda share, word: said.append(word))
+    assert said.count("healing 100%") == 1
+    assert found.flops["healing"] == base.flops["healing"] > 0
+    assert found.seconds["healing"] == base.seconds["healing"]
+    assert found.flops["total"] == pytest.approx(sum(found.flops[kind] for kind in ("forward", "backward", "crafting")))
+    assert found.model == "whole, 1 layer, healed"
