@@ -14,8 +14,7 @@ Floats = NDArray[np.float64]
 Model = Callable[[Floats], tuple[Floats, Floats]]
 """θ (B, p) -> values (B, n) and their Jacobian (B, n, p)."""
 
-_STEPS = 150
-_GAIN = 1e-10
+_GAIN = 1e-7
 _STUCK = 1e10
 
 
@@ -29,6 +28,7 @@ def minimise(
     spread: Floats,
     use: Floats | None = None,
     huber: float = np.inf,
+    steps: int = 150,
 ) -> tuple[Floats, Floats]:
     """Minimise Σ_i use_i ρ((f_i(θ) − y_i)/scale) + ½ ‖(θ − prior)/spread‖² by Levenberg-Marquardt, B problems at once.
 
@@ -48,6 +48,8 @@ def minimise(
         Multiplicity of each residual, 0 to leave it out.
     huber : float
         ρ is quadratic up to so many scales and linear beyond.
+    steps : int
+        At most; a problem leaves the batch once a step gains next to nothing.
 
     Returns
     -------
@@ -70,7 +72,7 @@ def minimise(
     damping = np.full(count, 1e-2)
     # Problems that have converged leave the batch: `live` are the rows that are still in it.
     live, at, value, slopes = np.arange(count), theta, values, np.array(jacobian)
-    for _ in range(_STEPS):
+    for _ in range(steps):
         given, multiple, mean = data
         r = (value - given) / scale
         # Reweighting makes the linear part of Huber's loss a quadratic with the same slope.

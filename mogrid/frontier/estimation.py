@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +19,6 @@ _HUBER = 1.345
 SAME = 0.05
 """Sizes whose logarithms differ by less are one: lengths of epochs are rounded to whole batches."""
 _NOISE = (0.002, 0.2)
-_BLOCK = 250
 _FOLDS = 6
 
 
@@ -70,17 +68,11 @@ def fit(form: Form, design: Design, y: Floats, uses: Floats) -> list[Fitted]:
         rank = np.arange(len(order)) - first[of[order]]
         return order[rank < keep]
 
-    for keep in (2, 1):
+    for keep, steps in ((2, 25), (1, 150)):
         theta, cost = minimise(
-            lambda t: form.values(t, design),
-            theta,
-            y,
-            scale=scale,
-            prior=prior,
-            spread=spread,
-            use=uses[of],
-            huber=_HUBER,
-        )
+            lambda t: form.values(t, design), theta, y, scale=scale, prior=prior, spread=spread, use=uses[of],
+            huber=_HUBER, steps=steps,
+        )  # fmt: skip
         top = best(theta, cost, 1)
         predicted, jacobian = form.values(theta[top], design)
         residual = (y - predicted) * (uses > 0)
@@ -155,19 +147,8 @@ def bootstrap(form: Form, fitted: Fitted, design: Design, y: Floats, use: Floats
     """
     prior, spread = form.prior()
     moved = prior + spread * rng.standard_normal((len(use), len(prior)))
-    blocks: Sequence[slice] = [slice(first, first + _BLOCK) for first in range(0, len(use), _BLOCK)]
-    return np.concatenate(
-        [
-            minimise(
-                lambda t: form.values(t, design),
-                np.repeat(fitted.theta[None], len(use[block]), axis=0),
-                y,
-                scale=fitted.scale,
-                prior=moved[block],
-                spread=spread,
-                use=use[block],
-                huber=_HUBER,
-            )[0]
-            for block in blocks
-        ]
-    )
+    start = np.repeat(fitted.theta[None], len(use), axis=0)
+    return minimise(
+        lambda t: form.values(t, design), start, y, scale=fitted.scale, prior=moved, spread=spread, use=use,
+        huber=_HUBER,
+    )[0]  # fmt: skip
