@@ -6,6 +6,7 @@ from mogrid.attacks.misspellings import Misspellings
 from mogrid.attacks.neighbours import EmbeddingNeighbourFlips
 from mogrid.attacks.poisoning import CorpusPoisoning
 from mogrid.attacks.registry import ATTACKS, attack_from_config, register_attack
+from mogrid.attacks.spelling import Corrected
 from mogrid.attacks.stuffing import QueryStuffing
 from mogrid.attacks.training import perturbed_pairs
 from mogrid.attacks.typos import SELECT_TYPOS, TEST_TYPOS, TRAIN_TYPOS, Typos
@@ -17,6 +18,7 @@ __all__ = [
     "TRAIN_TYPOS",
     "Attack",
     "CorpusPoisoning",
+    "Corrected",
     "Cost",
     "EmbeddingNeighbourFlips",
     "HotFlip",

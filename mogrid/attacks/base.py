@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,11 +70,21 @@ class Attack(ABC):
         An attack that is trained on says nothing as a test; using a test attack for training is a `RoleError`.
     white_box : bool
         Whether the attacker looks inside the victim.
+    restores : bool
+        Whether texts that stay as they were are its aim, not its failure.
+    drawn_as : str or None
+        Name of the condition whose random stream it draws from; its own when None.
     """
 
     name: str
     role: Role
     white_box: bool
+    restores: bool = False
+    drawn_as: str | None = None
+
+    def within(self, corpus: Mapping[str, str]) -> Attack:
+        """Return the attack as it is made on the queries of a corpus (id → text); the same unless it learns from it."""
+        return self
 
     @abstractmethod
     def perturb(self, texts: Sequence[str], victim: Any, rng: np.random.Generator) -> list[str]:
@@ -125,7 +135,7 @@ def craft(
     if len(made) != len(texts):
         raise EvaluationError(f"{where}: attack {attack.name!r} made {len(made)} texts of {len(texts)}")
     share = changed_share(texts, made)
-    if share < NEARLY_NONE:
+    if share < NEARLY_NONE and not attack.restores:
         raise EvaluationError(
             f"{where}: {attack.name!r} changes {round(share * len(made))} of {len(made)} texts, and so says nothing of "
             "robustness here: choose another one"

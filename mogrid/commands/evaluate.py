@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "or test of data without a select split)")  # fmt: skip
     parser.add_argument(
         "--perturb", action="append", metavar="NAME[:KEY=VALUE,...]",
-        help="perturb queries, such as misspellings or typos:kinds=[swap]; none for clean ones alone (default: typos)",
+        help="perturb queries, such as misspellings or typos:kinds=[swap]; with +spelling, judge them after a spell "
+        "checker, too; none for clean ones alone (default: typos)",
     )  # fmt: skip
     parser.add_argument("--no-baselines", action="store_true", help="leave BM25 and the fusion with it out")
     parser.add_argument("--max-queries", type=int, metavar="N", help="judge at most so many queries of a set")
@@ -136,17 +137,26 @@ def _check_names(collection: Collection, role: Role) -> None:
 
 
 def _perturbations(given: list[str] | None, role: Role) -> dict[str, Attack]:
-    from mogrid.attacks import ATTACKS
+    from mogrid.attacks import ATTACKS, Corrected
     from mogrid.attacks.registry import attack_for
 
     if given == ["none"]:
         return {}
     found: dict[str, Attack] = {}
     for text in given if given is not None else ["typos"]:
-        name, _, settings = text.partition(":")
+        plain, plus, checked = text.partition("+")
+        name, _, settings = plain.partition(":")
         if name in ATTACKS and ATTACKS[name][0] != "queries":
             raise ConfigError(f"--perturb {name}: it attacks {ATTACKS[name][0]}; see mogrid attack")
-        found[text.replace("/", "-")] = attack_for({"name": name, **parse_settings(_split(settings))}, role)
+        attack = attack_for({"name": name, **parse_settings(_split(settings))}, role)
+        found[plain.replace("/", "-")] = attack
+        if plus:
+            checker, _, language = checked.partition("=")
+            if checker != "spelling":
+                raise ConfigError(
+                    f"--perturb {text}: after + stands 'spelling', or 'spelling=LANGUAGE', got {checked!r}"
+                )
+            found[text.replace("/", "-")] = Corrected(attack, language or "en", drawn_as=plain.replace("/", "-"))
     return found
 
 

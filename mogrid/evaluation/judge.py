@@ -255,9 +255,10 @@ def _texts(model: Any, split: JudgedSplit, seed: int) -> dict[str, tuple[dict[st
                 raise EvaluationError(f"attack {attack.name!r} looks into a model, and BM25 is none")
             best = [max(qrels[query], key=lambda d: qrels[query][d]) for query in queries]
             victim = Target(model, [split.domain.corpus[document] for document in best])
-        rng = stream(seed, split.domain.name, condition)
+        rng = stream(seed, split.domain.name, attack.drawn_as or condition)
         with _naming(split):
-            texts, cost = craft(attack, queries.values(), victim, rng, f"{split.domain.name}, {split.role}")
+            here = attack.within(split.domain.corpus)
+            texts, cost = craft(here, queries.values(), victim, rng, f"{split.domain.name}, {split.role}")
         found[condition] = dict(zip(queries, texts, strict=True)), cost
     for variant, written in split.domain.split(split.role).variants.items():
         if variant in found:
