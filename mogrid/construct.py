@@ -127,7 +127,9 @@ def checked(
     Parameters
     ----------
     make : callable
+        Whose keywords are the settings.
     settings : mapping
+        As a configuration gives them.
     label : str
         What messages begin with: "loss fgm".
     taken : int

@@ -26,7 +26,9 @@ class Accounting:
     parameters : iterable of nn.Parameter
         Those without ``requires_grad`` are left out.
     objectives : sequence of str
+        Name the rows of the Jacobian, in order.
     solver : Solver
+        Is asked for the weights once a step.
     reduce_losses : bool
         Whether losses are means over the ranks of the default process group.
 

@@ -42,8 +42,9 @@ class CachedEngine:
     model : nn.Module
         Called with a mapping of features; returns embeddings, or a mapping that holds them as ``sentence_embedding``.
     objectives : sequence of str
-        Names, in the order of the Gramian's rows.
+        Name the rows of the Gramian, in order.
     solver : Solver
+        Chooses the weights; it keeps its state over the training.
     parameters : iterable of nn.Parameter, optional
         What is trained, by default the model's parameters. Parameters of a loss get their gradient as well.
     mini_batch_size : int or None
@@ -135,7 +136,7 @@ class CachedEngine:
         features : mapping
             Tensors of shape (B, ...) and settings that apply to the whole batch, as the model takes them.
         **options
-            Handed to the model.
+            Are handed to the model.
 
         Returns
         -------

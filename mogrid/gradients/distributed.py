@@ -48,6 +48,7 @@ class Shards:
     Parameters
     ----------
     parameters : iterable of nn.Parameter
+        What is trained: all of it sharded, or nothing.
 
     Raises
     ------

@@ -50,7 +50,7 @@ class Encoding:
     Parameters
     ----------
     embed : callable
-        Features of b texts to their embeddings, shape (b, ...).
+        Takes features of b texts, returns their embeddings, shape (b, ...).
     features : mapping
         Tensors of shape (B, ...) and settings that apply to the whole batch.
     mini_batch_size : int
@@ -90,6 +90,7 @@ class Encoding:
         Parameters
         ----------
         gradient : Tensor, shape of `leaf`
+            Of whatever is minimised, at `leaf`.
         """
         for rows, conditions in self._parts:
             part = gradient[rows]

@@ -37,9 +37,9 @@ class GradientEngine(Accounting):
     parameters : iterable of nn.Parameter
         What is trained. Parameters without ``requires_grad`` are left out.
     objectives : sequence of str
-        Names, in the order of the Jacobian's rows.
+        Name the rows of the Jacobian, in order.
     solver : Solver
-        Chooses the weights.
+        Chooses the weights; it keeps its state over the training.
     gradient_statistics : bool
         Take per-objective gradients, hence norms and cosines, also when the solver does not need them. Costs K - 1
         copies of the gradient in memory; without it such a solver costs one ordinary backward.

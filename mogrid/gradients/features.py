@@ -19,6 +19,7 @@ def take_rows(features: Features, rows: Tensor) -> Features:
     features : dict
         Tensors of shape (B, ...) and settings that apply to the whole batch (such as the route's name).
     rows : Tensor, shape (b,), int64
+        Say which rows to take, in the order wanted.
     """
     mask = features.get("attention_mask")
     if not isinstance(mask, Tensor):

@@ -32,6 +32,7 @@ def backward(
     losses : mapping of name to scalar Tensor, or sequence of scalars
         They may share a graph. A sequence's objectives are called ``"0"``, ``"1"``, ...
     parameters : iterable of nn.Parameter
+        What is trained; ``.grad`` is written there.
     solver : Solver
         Keep one for the whole training: many have a state.
     gradient_statistics : bool
@@ -52,7 +53,7 @@ def backward(
     --------
     >>> import torch
     >>> from mogrid import MGDA, backward
-    >>> x = torch.nn.Parameter(torch.tensor([0.0, 3.0]))
+    >>> x = torch.nn.Parameter(torch.zeros(2))
     >>> report = backward([(x - 1).square().sum(), (x + 1).square().sum()], [x], MGDA())
     >>> report.weights
     {'0': 0.5, '1': 0.5}

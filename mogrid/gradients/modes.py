@@ -146,6 +146,7 @@ def make_engine(
 
         ``cached`` (``mini_batch_size``, ``gramian``): gradient caching, see `mogrid.gradients.CachedEngine`.
     model : nn.Module
+        Tells which layers are the last, and is what a cache encodes with.
     parameters, objectives, solver, gradient_statistics, reduce
         See `GradientEngine`.
     """

@@ -42,11 +42,12 @@ class Sketch:
     Parameters
     ----------
     parameters : sequence of nn.Parameter
+        What is trained, in the order in which gradients come.
     size : int
         s is the largest prime up to it: coprime to the widths of layers, or else a place would hold a column of a
         weight matrix alone, and few large columns would make the variance large.
     seed : int
-        Equal on all ranks.
+        Decides signs: it must be equal on all ranks.
     """
 
     at: list[Tensor] | None = None
@@ -88,9 +89,9 @@ class LastLayers:
     Parameters
     ----------
     parameters : sequence of nn.Parameter
-        What is trained.
+        What is trained, in the order in which gradients come.
     chosen : iterable of nn.Parameter
-        From `last_layers`, say.
+        Whose gradients are looked at; `last_layers` finds some.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], chosen: Iterable[nn.Parameter]) -> None:

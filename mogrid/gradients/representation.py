@@ -24,8 +24,11 @@ class RepresentationEngine(Accounting):
     Parameters
     ----------
     parameters : list of nn.Parameter
+        What is trained.
     objectives : tuple of str
+        Name the rows of the Gramian, in order.
     solver : Solver
+        Chooses the weights.
     encodings : list of Way
         Those of the step, to which whoever encodes adds and from which it removes them.
     reduce : bool

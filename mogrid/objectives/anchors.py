@@ -94,8 +94,9 @@ class DriftBound(EmbeddingDistillation):
     Parameters
     ----------
     model : SentenceTransformer
+        The base, at this moment. Columns are any texts, one or several a row.
     bound : float
-        In units of ‖e − e⁰‖² / ‖e⁰‖²: 0.1 is a cosine of .95 to where the base had the text.
+        How far any text may move, in units of ‖e − e⁰‖² / ‖e⁰‖²: 0.1 is a cosine of .95 to where the base had the text.
     """
 
     def __init__(self, model: Any, bound: float = 0.1) -> None:
@@ -143,7 +144,7 @@ class WeightAnchor(nn.Module):
     model : SentenceTransformer
         The base, at this moment.
     weight : float
-        Of the square; 0.01 to 0.1 in the paper.
+        Multiplies the square; the paper takes 0.01 to 0.1.
     """
 
     def __init__(self, model: Any, weight: float = 0.1) -> None:

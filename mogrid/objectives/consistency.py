@@ -40,6 +40,7 @@ class PerturbationConsistency(nn.Module):
     Parameters
     ----------
     model : SentenceTransformer
+        What is trained; its own similarity makes the scores.
     temperature : float
         Scores are divided by it.
     consistency : float

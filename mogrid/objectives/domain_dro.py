@@ -23,9 +23,9 @@ class DomainDRO(WeightedDomainLoss):
     loss : nn.Module
         Any sentence-transformers loss on (query, document, ...) columns.
     domains : int
-        Labels are 0 to domains - 1.
+        How many there are: labels are 0 to domains - 1.
     step_size : float
-        η, per unit of the loss.
+        η: how fast weight moves, per unit of the loss.
     """
 
     def __init__(self, loss: nn.Module, domains: int, step_size: float = 0.01) -> None:

@@ -75,8 +75,9 @@ class WeightedDomainLoss(DomainLoss):
     Parameters
     ----------
     loss : nn.Module
+        Any sentence-transformers loss on (query, document, ...) columns.
     domains : int
-        Labels are 0 to domains - 1.
+        How many there are: labels are 0 to domains - 1.
     """
 
     log_weights: Tensor

@@ -28,9 +28,11 @@ class PGD(nn.Module):
     loss : nn.Module
         Any sentence-transformers loss that runs its forwards in the same order every time.
     epsilon : float
+        ε: how long the shift of a text may be, relative to the norm of its word embeddings.
     steps : int
+        How many steps the shift is sought in; each costs a forward and a backward.
     step_size : float
-        α, in units of ε.
+        α: how far each step goes, in units of ε.
 
     Raises
     ------
@@ -92,6 +94,7 @@ class FGM(PGD):
     loss : nn.Module
         Any sentence-transformers loss that runs its forwards in the same order every time.
     epsilon : float
+        ε: how long the shift of a text may be, relative to the norm of its word embeddings.
     """
 
     def __init__(self, loss: nn.Module, epsilon: float = 0.02) -> None:

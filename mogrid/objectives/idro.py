@@ -27,13 +27,13 @@ class IDRO(WeightedDomainLoss):
     loss : nn.Module
         Any sentence-transformers loss on (query, document, ...) columns.
     domains : int
-        Labels are 0 to domains - 1.
+        How many there are: labels are 0 to domains - 1.
     temperature : float
         τ.
     power : float
         β ≥ 0.
     floor : float
-        Smallest weight, below 1/domains.
+        Keeps every weight at least this large; below 1/domains.
     """
 
     def __init__(

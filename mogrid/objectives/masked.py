@@ -32,6 +32,7 @@ class MaskedInfoNCE(nn.Module):
     Parameters
     ----------
     model : SentenceTransformer
+        What is trained; its own similarity makes the scores.
     temperature : float
         Scores are divided by it.
     gather : bool
@@ -84,6 +85,7 @@ def masked_info_nce(
     Parameters
     ----------
     queries : Tensor, shape (B, d)
+        Embeddings, such that inner products are the scores.
     documents : Tensor, shape (N, d), N ≥ B
         Row i < B is the positive of query i; the others are its negatives.
     document_ids : Tensor, shape (N,), int64, optional
@@ -91,6 +93,7 @@ def masked_info_nce(
     known_positives : Tensor, shape (B, m), int64, optional
         Further ids that are not among a query's negatives, padded with -1.
     temperature : float
+        Scores are divided by it.
     gather : bool
         Take the documents of all ranks of the default process group, with gradient: each rank's loss reaches the
         others' documents. Losses are scaled so that their mean over ranks is the loss of the union batch.
@@ -177,6 +180,7 @@ def gather_rows(rows: Tensor) -> Tensor:
     Parameters
     ----------
     rows : Tensor, shape (B, ...)
+        Those of this rank.
 
     Returns
     -------

@@ -108,7 +108,9 @@ def loss_from_config(
     Parameters
     ----------
     config : str or mapping
+        Names the loss, with settings or without.
     model : SentenceTransformer
+        What is trained, as yet untrained: anchors take it for the base.
     domains : int
         Training domains, for losses that keep something of each.
     temperature : float

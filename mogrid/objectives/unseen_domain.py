@@ -29,7 +29,7 @@ class RotatingUnseenDomain(DomainLoss):
     loss : nn.Module
         Any sentence-transformers loss on (query, document, ...) columns that is a function of its parameters.
     domains : int
-        Labels are 0 to domains - 1.
+        How many there are: labels are 0 to domains - 1.
     trial_step : float
         α ≥ 0, a learning rate of gradient descent.
     weight : float

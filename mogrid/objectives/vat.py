@@ -33,8 +33,9 @@ class VAT(nn.Module):
     epsilon : float
         Relative to the embeddings' norm, at most 1; keep it below 0.05.
     weight : float
-        Of the divergence.
+        Multiplies the divergence.
     iterations : int
+        How many rounds of power iteration seek the worst direction.
     probe : float
         ξ, relative to the embeddings' norm: how far the divergence is probed.
     seed : int

@@ -17,10 +17,11 @@ def adam(
     Parameters
     ----------
     value, gradient : ndarray, shape (K,)
+        What is learned, and the gradient of what is minimised there.
     moments : ndarray, shape (2, K)
-        Zeros before the first step.
+        Averages of gradients and of their squares, as the last step returned them; zeros before the first.
     count : int
-        This step's number, from 1.
+        Says which step this is, from 1: the averages of the first ones are corrected for their small number.
     decay : float
         L2 weight decay, added to the gradient.
     """

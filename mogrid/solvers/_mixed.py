@@ -22,6 +22,7 @@ class Mixed(Wrapper):
     Parameters
     ----------
     solver : Solver
+        What chooses the weights that the shares are laid over.
     shares : mapping of objective to float
         λ, positive, summing to 1, in the order of the objectives.
     """

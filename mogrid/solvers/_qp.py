@@ -152,6 +152,7 @@ def simplex_qp(matrix: Array, linear: Array) -> tuple[Array, float]:
     matrix : ndarray, shape (K, K)
         Positive semidefinite, mean diagonal 1.
     linear : ndarray, shape (K,)
+        q.
 
     Returns
     -------

@@ -20,7 +20,7 @@ class AlignedMTL(Solver):
     Parameters
     ----------
     preference : mapping of name to float, or sequence of float, optional
-        p: positive; 1 each if left out.
+        p, positive: how much each aligned gradient counts; 1 each if left out.
 
     References
     ----------

@@ -22,7 +22,7 @@ class AnnealedWeights(Solver):
     Parameters
     ----------
     path : sequence of weights
-        Each by name or in order, on the simplex.
+        The stations, each on the simplex, by name or in order.
     steps : sequence of int
         The step, counted from 0, at which each weighting of the path holds; increasing.
 

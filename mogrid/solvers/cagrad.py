@@ -82,12 +82,13 @@ class _Ball:
     Parameters
     ----------
     cosines : ndarray, shape (K, K)
+        G, the products of the unit gradients.
     norms : ndarray, shape (K,)
-        With mean square 1.
+        n, the gradients' lengths, scaled to a mean square of 1.
     products : ndarray, shape (K,)
-        b: of the unit gradients with g₀.
+        b, the products of the unit gradients with g₀.
     radius : float
-        s.
+        s, how far the step may be from g₀.
     """
 
     def __init__(self, cosines: Array, norms: Array, products: Array, radius: float) -> None:

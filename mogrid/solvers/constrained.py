@@ -26,7 +26,7 @@ class ConstrainedDescent(Solver):
     Parameters
     ----------
     primary : str
-        The objective to improve.
+        Names the objective to improve.
     epsilon : float, mapping of name to float, or sequence of float
         ε: how much each other loss may rise, in units of that loss.
     reference : mapping of name to float, optional

@@ -15,7 +15,7 @@ class DualProj(Preferred):
     Parameters
     ----------
     preference : mapping of name to float, or sequence of float, optional
-        u: positive; rescaled to sum to 1. Equal if left out.
+        u, positive: what is projected is Σ u_k g_k. Rescaled to sum to 1; equal if left out.
 
     References
     ----------

@@ -21,7 +21,7 @@ class DWA(Solver):
     temperature : float
         T: the larger, the more equal the weights.
     window : int
-        Steps per window.
+        How many steps a mean loss is taken over; it is compared with that of the steps before.
 
     Notes
     -----

@@ -22,7 +22,7 @@ class EMAGramian(Wrapper):
     Parameters
     ----------
     solver : Solver
-        One that needs the Gramian. Half-batch products are averaged, too.
+        What gets the averaged Gramian; it must need one. Half-batch products are averaged, too.
     beta : float
         β: the memory is about 1/(1 − β) steps.
 

@@ -18,7 +18,9 @@ class EveryN(Wrapper):
     Parameters
     ----------
     solver : Solver
+        What is asked every n-th step; in between, its last weights stand.
     n : int
+        1 asks it at every step.
 
     References
     ----------

@@ -18,7 +18,7 @@ class ExcessMTL(Solver):
     Parameters
     ----------
     eta : float
-        η: how fast weights move.
+        η: how fast weight moves to the objectives with the largest excess.
 
     Notes
     -----

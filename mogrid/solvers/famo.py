@@ -28,7 +28,7 @@ class FAMO(Solver):
     rate : float
         Adam's step size for ξ.
     decay : float
-        Weight decay of ξ.
+        Draws ξ back to zero, that is the weights to equal ones.
     floor : mapping of name to float, or sequence of float, optional
         b, a lower bound of each loss; 0 for names left out.
 

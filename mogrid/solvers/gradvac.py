@@ -25,7 +25,7 @@ class GradVac(Solver):
     beta : float
         β, the share of the new cosine in the average.
     seed : int
-        Of the order.
+        Decides in which order objectives are taken; the state holds how far the draws have come.
 
     References
     ----------

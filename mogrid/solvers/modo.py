@@ -21,7 +21,7 @@ class MoDo(Solver):
     gamma : float
         γ, the step size of the weights, for Gramians with mean diagonal 1.
     rho : float
-        ρ, pulls the weights together.
+        ρ: pulls the weights together; 0 leaves them to the gradients.
 
     References
     ----------

@@ -25,7 +25,7 @@ class ParetoMTL(Solver):
     vectors : sequence of (mapping of name to float, or sequence of float)
         The u: directions in the space of losses, non-negative; only their angles matter. At least two.
     sector : int
-        Which of them this run is for, from 0.
+        Says which of the vectors this run is for, from 0.
     epsilon : float
         A constraint is active from this far inside its boundary on, relative to ‖L‖.
 

@@ -24,7 +24,7 @@ class PCD(Solver):
     Parameters
     ----------
     primary : str
-        The objective to follow.
+        Names the objective to follow.
     tau : float, mapping of name to float, or sequence of float
         τ in [0, 1]: the share of the progress along its own gradient that every other objective is promised; by name,
         the paper's 0.02 for those left out.

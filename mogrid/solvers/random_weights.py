@@ -19,6 +19,7 @@ class RandomWeights(Solver):
     Parameters
     ----------
     seed : int
+        Decides the draws; the state holds how far they have come.
 
     References
     ----------

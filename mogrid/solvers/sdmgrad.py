@@ -23,7 +23,7 @@ class SDMGrad(Solver):
     rate : float
         Step size of w, for Gramians with mean diagonal 1.
     iterations : int
-        Steps of w per step of the model.
+        How many steps w takes at each step of the model.
 
     References
     ----------

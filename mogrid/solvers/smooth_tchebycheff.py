@@ -23,11 +23,11 @@ class SmoothTchebycheff(Solver):
     Parameters
     ----------
     preference : mapping of name to float, or sequence of float, optional
-        Positive; equal if left out.
+        p, positive: a larger share asks for a smaller loss. Equal if left out.
     mu : float
         μ: the smaller, the closer to max_k p_k (f_k − z_k).
     ideal : mapping of name to float, or sequence of float, optional
-        z, in units of f; 0 for names left out.
+        z, in units of f: what a loss is measured from; 0 for names left out.
     nadir : mapping of name to float, or sequence of float, optional
         Positive: a bad value of each loss, such as the one at the start.
 

@@ -21,7 +21,7 @@ class UncertaintyWeighting(Solver):
     rate : float
         Adam's step size for s.
     initial : float
-        s at the first step.
+        Where every s starts.
 
     Notes
     -----

@@ -19,7 +19,7 @@ class UPGrad(Preferred):
     Parameters
     ----------
     preference : mapping of name to float, or sequence of float, optional
-        Positive; rescaled to sum to 1. Equal if left out.
+        u, positive: how much each projection counts. Rescaled to sum to 1; equal if left out.
 
     Notes
     -----
