@@ -206,3 +206,44 @@ def test_a_killed_encoding_goes_on(tmp_path, model) -> None:
     np.testing.assert_allclose(
         np.vstack(list(shards)), encode(model, list(corpus.values()), "document"), rtol=1e-4, atol=1e-5
     )
+
+
+ODD = ["a\u2028b", "c\x85", "\u2029d", "e\x0bf", "\x0cg", "h\x1ci", "j k", "\xa0l"]
+
+
+def test_ids_with_odd_line_breaks_survive_save_and_load(tmp_path) -> None:
+    vectors = np.eye(len(ODD), dtype=np.float32)
+    save_vectors(tmp_path / "v.npy", ODD, vectors)
+    ids, matrix = load_vectors(tmp_path / "v.npy")
+    assert ids == ODD
+    assert np.array_equal(matrix, vectors)
+    for bad in ("a\nb", "a\rb", "", "\ufeffa"):
+        with pytest.raises(EvaluationError, match="line break"):
+            save_vectors(tmp_path / "w.npy", [bad], vectors[:1])
+    names = tmp_path / "v.ids.txt"
+    names.write_bytes(b"\xef\xbb\xbf" + names.read_bytes().replace(b"\n", b"\r\n"))  # as an editor on Windows leaves it
+    assert load_vectors(tmp_path / "v.npy")[0] == ODD
+
+
+def test_an_id_that_trec_eval_reads_as_one_word_is_written(tmp_path) -> None:
+    run = {"q\u2028": {"a\x85b": 2.0, "\xa0c": 1.0}}
+    write_run(tmp_path / "run", run)
+    assert read_run(tmp_path / "run") == run
+    write_qrels(tmp_path / "qrels", {"q\u2028": {"a\x85b": 1}})
+    assert read_qrels(tmp_path / "qrels") == {"q\u2028": {"a\x85b": 1}}
+    for bad in ("a b", "a\x0bb", "a\x0cb", "a\tb", "\ufeffa"):
+        with pytest.raises(EvaluationError, match="no way to write"):
+            write_run(tmp_path / "run", {bad: {"d": 1.0}})
+
+
+def test_marks_and_headers_of_runs_and_judgements_are_no_ids(tmp_path) -> None:
+    mark = "\ufeff"
+    for text in ("q Q0 d 1 2.5 t\r\n", "query_id Q0 doc_id rank score tag\nq Q0 d 1 2.5 t\n", "\nq\tQ0\td\t1\t2.5\tt"):
+        (tmp_path / "run").write_text(mark + text, encoding="utf-8", newline="")
+        assert read_run(tmp_path / "run") == {"q": {"d": 2.5}}
+    for text in ("q 0 d 1.0\r\n", "query-id\tcorpus-id\tscore\nq\td\t1\n", "qid\titer\tdocid\trel\nq\t0\td\t1\n"):
+        (tmp_path / "qrels").write_text(mark + text, encoding="utf-8", newline="")
+        assert read_qrels(tmp_path / "qrels") == {"q": {"d": 1}}
+    (tmp_path / "qrels").write_text("q 0 d 1\nq 0 d 2\n")
+    with pytest.raises(DataError, match="qrels:2: query 'q' and document 'd' are judged twice, differently"):
+        read_qrels(tmp_path / "qrels")
