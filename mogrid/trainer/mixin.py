@@ -12,7 +12,7 @@ import copy
 import functools
 import json
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,16 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 from transformers import Trainer
 
 from mogrid.errors import ConfigError, DataError, nearest
-from mogrid.files import load_state, save_state, write_json, write_text
+from mogrid.files import load_state, save_state, write_json
 from mogrid.flops import FlopLedger, charge_to
 from mogrid.gradients import Engine, StepReport, make_engine
 from mogrid.solvers import FixedWeights, Solver, from_config
 from mogrid.solvers._mixed import Mixed
+from mogrid.trainer.checks import checked_datasets, checked_mix, objectives_by_dataset, require_trainable, strata_of
 from mogrid.trainer.conflicts import STEERING, Conflicts
 from mogrid.trainer.joint import JointBatchSampler, JointCollator, JointDataset
-from mogrid.trainer.mix import Mix, Spend
+from mogrid.trainer.mix import Spend
+from mogrid.trainer.record import StepsRecord
 from mogrid.trainer.sampler import ExclusiveBatchSampler
 
 __all__ = ["MultiObjectiveMixin"]
@@ -117,13 +119,13 @@ class MultiObjectiveMixin(Trainer):
         terms: Mapping[str, Sequence[str]] | None = None,
         **kwargs: Any,
     ) -> None:
-        datasets = _checked(train_dataset, loss, takes_losses=isinstance(self, BaseTrainer))
-        objectives_of = _objectives_by_dataset(datasets, terms or {})
+        datasets = checked_datasets(train_dataset, loss, takes_losses=isinstance(self, BaseTrainer))
+        objectives_of = objectives_by_dataset(datasets, terms or {})
         sizes = getattr(args, "objective_batch_sizes", None) or {}
         for name in sizes:
             if name not in datasets:
                 raise ConfigError(f"objective_batch_sizes: no dataset {name!r}{nearest(name, datasets)}")
-        self.mix = _checked_mix(mix, spend, datasets, solver, sizes)
+        self.mix = checked_mix(mix, spend, datasets, solver, sizes)
         if loss is not None:
             kwargs["loss"] = dict(loss)
         super().__init__(
@@ -148,11 +150,11 @@ class MultiObjectiveMixin(Trainer):
         self.objectives = tuple(name for names in objectives_of.values() for name in names)
         self.solver.active(self.objectives)  # names that do not fit are an error now, not after the first forward
         self._untouched = copy.deepcopy(self.solver.state_dict())
+        self._untouched_losses = {name: tensor.detach().clone() for name, tensor in self._loss_state().items()}
         self.last_step: StepReport | None = None
         self.current_dataset: str | None = None
         self._terms: dict[str, Tensor] | None = None
         self._engines: dict[str | None, Engine] = {}
-        self._window: dict[str, list[float]] = {}
         self._begin()
 
     def _mixed(self, solver: Solver, objectives_of: Mapping[str, tuple[str, ...]]) -> Solver:
@@ -173,19 +175,29 @@ class MultiObjectiveMixin(Trainer):
         return FixedWeights(parts) if isinstance(solver, FixedWeights) else Mixed(solver, parts)
 
     def _begin(self) -> None:
-        """Forget what a training before this one left behind."""
+        """Forget what a training before this one left behind: a new one starts from a fresh solver.
+
+        Losses forget what they keep as buffers, weights on domains say. Their parameters are trained with the model,
+        and go on as it does, or begin anew with it in a search over hyperparameters (`model_init`).
+        """
         self.solver.load_state_dict(copy.deepcopy(self._untouched))
+        with torch.no_grad():
+            for name, tensor in self._loss_state().items():
+                if name in self._untouched_losses and (self.model_init or not isinstance(tensor, nn.Parameter)):
+                    tensor.copy_(self._untouched_losses[name])
         given: Any = self.train_dataset
         model: Any = self.model
         self.pairs_seen: dict[str, int] = dict.fromkeys(given, 0)
         self.flops = FlopLedger(model)
-        self._window.clear()
+        self._steps = StepsRecord(Path(str(self.args.output_dir)) / STEPS_FILE, self.is_world_process_zero())
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
         """Begin anew, or where the checkpoint ended; then the host's own loop."""
+        losses = getattr(self, "loss", None)
+        require_trainable(self.model, *(losses.values() if isinstance(losses, Mapping) else ()))
         self._begin()
-        if kwargs.get("resume_from_checkpoint") is None and self.is_world_process_zero():
-            self._steps_file().unlink(missing_ok=True)  # a training from the start has a record from the start
+        if kwargs.get("resume_from_checkpoint") is None:
+            self._steps.begin()
         with self.flops:
             return super()._inner_training_loop(*args, **kwargs)
 
@@ -199,7 +211,7 @@ class MultiObjectiveMixin(Trainer):
 
     def _objective_batch_sampler(self, name: str, dataset: Dataset, batch_size: int, generator: torch.Generator) -> Any:
         losses = getattr(self, "loss", None)
-        strata = _strata(losses[name], name, dataset) if isinstance(losses, Mapping) else None
+        strata = strata_of(losses[name], name, dataset) if isinstance(losses, Mapping) else None
         conflicts = Conflicts.of(dataset.with_format(None), name)
         if conflicts is not None or strata is not None:
             return ExclusiveBatchSampler(
@@ -250,9 +262,10 @@ class MultiObjectiveMixin(Trainer):
                 self.mix.require_turns(self.args.seed, self.args.max_steps)
         if not isinstance(self, BaseTrainer):
             datasets = {name: self._remove_unused_columns(d, "training") for name, d in datasets.items()}
+        self._sampler = JointBatchSampler(samplers, generators, self.args.seed, **division)
         loader = DataLoader(
             JointDataset(datasets),
-            batch_sampler=JointBatchSampler(samplers, generators, self.args.seed, **division),
+            batch_sampler=self._sampler,
             collate_fn=JointCollator(self.data_collator, without=STEERING),
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
@@ -343,6 +356,11 @@ class MultiObjectiveMixin(Trainer):
             terms = loss if isinstance(loss, Mapping) else self._terms
         finally:
             self.current_dataset = self._terms = None
+        parts = list(loss.values()) if isinstance(loss, Mapping) else [loss]
+        if not any(isinstance(part, Tensor) and part.requires_grad for part in parts):
+            raise ConfigError(
+                f"objective {name!r}: its loss has no gradient: what it returns is no function of a trained parameter"
+            )
         objectives = self._objectives_of[name]
         if objectives == (name,):
             if isinstance(loss, Mapping):
@@ -364,35 +382,19 @@ class MultiObjectiveMixin(Trainer):
 
     # -- log, checkpoints ------------------------------------------------------------------------------------------
 
-    def _steps_file(self) -> Path:
-        return Path(str(self.args.output_dir)) / STEPS_FILE
-
     def _record(self, report: StepReport, alone: str | None) -> None:
-        """Keep every step on disk, and the window's means for the next call of ``log``.
-
-        What a step has no value of is left out: the cosine of a gradient that is zero, weights of a step that a loss
-        scaler skips.
-        """
         self.last_step = report
         resting: tuple[str, ...] = () if self.mix is None else self.mix.idle
         if alone is not None:
             resting += self.objectives
+        whose = {} if alone is None else {"objective": alone}
         values = {f"weight/{name}": 0.0 for name in resting} | report.flat()
-        values = {key: value for key, value in values.items() if math.isfinite(value)}
-        for key, value in values.items():
-            self._window.setdefault(key, []).append(value)
-        if self.is_world_process_zero():
-            path = self._steps_file()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            whose = {} if alone is None else {"objective": alone}
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": self.state.global_step + 1, **whose, **values}) + "\n")
+        self._steps.add(self.state.global_step + 1, values, **whose)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the means since the last log of every objective's loss, weight, gradient norm and cosines."""
-        if "loss" in logs and self._window:
-            logs = logs | {key: sum(values) / len(values) for key, values in self._window.items()}
-            self._window.clear()
+        if "loss" in logs:
+            logs = logs | self._steps.means()
         super().log(logs, start_time)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
@@ -437,82 +439,13 @@ class MultiObjectiveMixin(Trainer):
         spent = json.loads((Path(checkpoint) / SPENT).read_text("utf-8"))
         self.pairs_seen = dict.fromkeys(self.pairs_seen, 0) | spent["pairs"]
         self.flops.load_state_dict(spent["flops"])
-        path = self._steps_file()
-        if path.is_file() and self.is_world_process_zero():
-            # Not self.state, which the first transformers 5 has not yet read here.
-            done = json.loads((Path(checkpoint) / "trainer_state.json").read_text("utf-8"))["global_step"]
-            kept = [line for line in path.read_text("utf-8").splitlines() if _step_of(line) <= done]
-            write_text(path, "".join(line + "\n" for line in kept))
+        # Not self.state, which the first transformers 5 has not yet read here.
+        done = json.loads((Path(checkpoint) / "trainer_state.json").read_text("utf-8"))["global_step"]
+        self._steps.go_on(done)
+        # transformers sets a sampler's epoch, but on several ranks not through the batches it skips in the first.
+        steps = math.ceil(len(self._train_dataloader) / self.args.gradient_accumulation_steps)
+        self._sampler.set_epoch(done // max(steps, 1))
 
 
 def _item(forward: Callable[[], Mapping[str, Tensor]], objective: str) -> Tensor:
     return forward()[objective]
-
-
-def _strata(loss: Any, name: str, dataset: Dataset) -> Any:
-    """Return the column that a loss wants every batch balanced over, or that one inside it wants; None without one."""
-    while loss is not None:
-        column = getattr(loss, "balanced_over", None)
-        if column is not None:
-            if column not in dataset.column_names:
-                raise DataError(f"objective {name!r}: {type(loss).__name__} needs a column {column!r}")
-            return dataset.with_format(None)[column]
-        loss = getattr(loss, "loss", None)
-    return None
-
-
-def _step_of(line: str) -> float:
-    """Return the step of a record; a line cut short by a crash belongs to no step that counts."""
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
-
-
-def _objectives_by_dataset(datasets: Collection[str], terms: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    for name, keys in terms.items():
-        if name not in datasets:
-            raise ConfigError(f"terms: no dataset {name!r}{nearest(name, datasets)}")
-        if isinstance(keys, str) or not keys or len(set(keys)) != len(keys):
-            raise ConfigError(f"terms: {name!r} needs the distinct keys of its loss's dict, got {keys!r}")
-    return {name: tuple(f"{name}/{key}" for key in terms[name]) if name in terms else (name,) for name in datasets}
-
-
-def _checked_mix(
-    mix: Mapping[str, float] | None, spend: Spend | None, datasets: Collection[str], solver: object, sizes: object
-) -> Mix | None:
-    if mix is None:
-        if spend is not None:
-            raise ConfigError("spend: says how a mix is spent; there is no mix")
-        if solver is None:
-            raise ConfigError("solver: name one, such as 'fixed' or 'mgda', or give a mix")
-        return None
-    if sizes:
-        raise ConfigError("mix: divides the effort, so that objective_batch_sizes must not; give one of the two")
-    return Mix(mix, "rows" if spend is None else spend, datasets)
-
-
-def _checked(
-    train_dataset: Mapping[str, Dataset] | None, loss: Mapping[str, Any] | None, *, takes_losses: bool
-) -> dict[str, Dataset]:
-    if not isinstance(train_dataset, Mapping):
-        raise ConfigError("train_dataset must be a dict of objective to dataset")
-    if not train_dataset:
-        raise ConfigError("train_dataset names no objective")
-    if takes_losses:
-        if not isinstance(loss, Mapping):
-            raise ConfigError("loss must be a dict of objective to loss")
-        for name in train_dataset:
-            if name not in loss:
-                raise ConfigError(f"objective {name!r} has a dataset but no loss{nearest(name, loss)}")
-        for name in loss:
-            if name not in train_dataset:
-                raise ConfigError(f"objective {name!r} has a loss but no dataset{nearest(name, train_dataset)}")
-    elif loss is not None:
-        raise ConfigError("loss: this trainer takes none; let its model or its compute_loss return them")
-    for name, dataset in train_dataset.items():
-        if not isinstance(dataset, Dataset):
-            raise ConfigError(f"objective {name!r}: expected a datasets.Dataset, got {type(dataset).__name__}")
-        if len(dataset) == 0:
-            raise DataError(f"objective {name!r}: its dataset has no rows")
-    return dict(train_dataset)
