@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mogrid.data.domain import Domain, Role
-from mogrid.data.words import same_text
+from mogrid.data.words import same_text, units
 from mogrid.errors import DataError, RoleError
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["BROUGHT", "hard_negatives", "text_id", "training_pairs"]
+__all__ = ["BROUGHT", "hard_negatives", "queries_in_corpus", "text_id", "training_pairs"]
 
 
 BROUGHT = 7
@@ -41,7 +41,8 @@ def training_pairs(domain: Domain, role: Role = Role.TRAIN, *, negatives: int | 
     datasets.Dataset
         Columns ``query``, ``document``, ``negative_1`` ..., and two that steer sampling: ``document_ids``, those of
         the row's document and negatives, and ``relevant_ids``, those of all documents that *any* of the domain's
-        judgements holds relevant to the query. Ids are those of texts (`text_id`), so equal documents are one, and so
+        judgements holds relevant to the query, and of the query itself where it stands in the corpus: none
+        of them is a negative of it. Ids are those of texts (`text_id`), so equal documents are one, and so
         are equal queries; rows of several domains can be put together as they are.
 
     Raises
@@ -136,10 +137,37 @@ def _document_ids(domain: Domain) -> Callable[[str], list[int]]:
 
 
 def _relevant(domain: Domain, ids: Callable[[str], list[int]]) -> dict[str, list[int]]:
-    """Return query text → ids of all documents judged relevant to it, in any split."""
+    """Return query text → ids of all documents judged relevant to it in any split, and of the one that it is."""
     found: dict[str, set[int]] = {}
     for split in domain.splits.values():
         for query, judged in split.qrels.items():
             own = found.setdefault(same_text(split.queries[query]), set())
             own.update(i for document, relevance in judged.items() if relevance > 0 for i in ids(document))
+        for query in queries_in_corpus(split.queries, domain.corpus, split.qrels):
+            found.setdefault(same_text(split.queries[query]), set()).update(ids(query))
     return {query: sorted(own) for query, own in found.items()}
+
+
+def queries_in_corpus(
+    queries: Mapping[str, str], corpus: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]
+) -> frozenset[str]:
+    """Return the queries that stand in the corpus under their own id, as in ArguAna and Quora.
+
+    An equal id alone says little where both are numbered from 1: one text must hold the other, too, but for case and
+    punctuation, and be no small part of it (the rest is a title). A document that is judged relevant is one to find,
+    whatever it is called.
+    """
+    return frozenset(
+        query
+        for query, text in queries.items()
+        if query in corpus and qrels.get(query, {}).get(query, 0) <= 0 and _holds(_words(text), _words(corpus[query]))
+    )
+
+
+def _holds(first: str, second: str) -> bool:
+    short, long = sorted((first, second), key=len)
+    return short.strip() != "" and short in long and 3 * len(short) >= len(long)
+
+
+def _words(text: str) -> str:
+    return f" {' '.join(units(text))} "

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mogrid.data.domain import Domain, Role
-from mogrid.data.words import units
+from mogrid.data.pairs import queries_in_corpus
 from mogrid.errors import DataError, EvaluationError, RoleError
 from mogrid.retrieval.encode import Preprocess, encode, reading
 from mogrid.retrieval.types import Qrels
@@ -121,33 +121,10 @@ def encode_split(
     )
 
 
-def queries_in_corpus(queries: Mapping[str, str], corpus: Mapping[str, str], qrels: Qrels) -> frozenset[str]:
-    """Return the queries that stand in the corpus under their own id, as in ArguAna and Quora.
-
-    An equal id alone says little where both are numbered from 1: one text must hold the other, too, but for case and
-    punctuation, and be no small part of it (the rest is a title). A document that is judged relevant is one to find,
-    whatever it is called.
-    """
-    return frozenset(
-        query
-        for query, text in queries.items()
-        if query in corpus and qrels.get(query, {}).get(query, 0) <= 0 and _holds(_words(text), _words(corpus[query]))
-    )
-
-
-def _holds(first: str, second: str) -> bool:
-    short, long = sorted((first, second), key=len)
-    return short.strip() != "" and short in long and 3 * len(short) >= len(long)
-
-
 def equal_texts(corpus: Mapping[str, str]) -> dict[str, str]:
     """Return id → first id of equal text, for every later one."""
     first: dict[str, str] = {}
     return {name: first[text] for name, text in corpus.items() if first.setdefault(text, name) != name}
-
-
-def _words(text: str) -> str:
-    return f" {' '.join(units(text))} "
 
 
 class _InARole(Protocol):

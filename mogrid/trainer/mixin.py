@@ -183,7 +183,9 @@ class MultiObjectiveMixin(Trainer):
         self.solver.load_state_dict(copy.deepcopy(self._untouched))
         with torch.no_grad():
             for name, tensor in self._loss_state().items():
-                if name in self._untouched_losses and (self.model_init or not isinstance(tensor, nn.Parameter)):
+                if name in self._untouched_losses and (
+                    self.model_init is not None or not isinstance(tensor, nn.Parameter)
+                ):
                     tensor.copy_(self._untouched_losses[name])
         given: Any = self.train_dataset
         model: Any = self.model

@@ -148,3 +148,16 @@ def test_many_negatives_are_cut_and_mined_ones_come_behind_the_files_own() -> No
     assert found[:10] == [corpus[f"d{i}"] for i in range(10, 20)]
     assert len(set(found)) == 12
     assert corpus["d0"] not in found
+
+
+def test_a_query_that_is_a_document_does_not_meet_itself() -> None:
+    """As in ArguAna: its own text, there with a title, is another query's document, and no negative of it."""
+    corpus = {"a": "Title about argument one holds", "b": "The counter of it", "c": "something else altogether"}
+    queries = {"a": "about argument one holds", "b": "the counter of it", "q": "quite another question"}
+    split = Split(Role.TRAIN, queries, {"a": {"b": 1}, "b": {"a": 1}, "q": {"c": 1}})
+    rows = training_pairs(Domain("x", corpus, {Role.TRAIN: split}))
+    conflicts = Conflicts.of(rows)
+    assert conflicts is not None
+    assert text_id(corpus["a"]) in rows[0]["relevant_ids"]
+    assert excluded(conflicts, 0, 1)
+    assert conflicts.degrees[2] == 0
