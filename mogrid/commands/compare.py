@@ -75,9 +75,9 @@ def _show(found: Comparison) -> None:
             )
         )
     first = found.rows[0]
-    columns = ["set", *(["against"] if len(several) > 1 else []), "measure", "queries"]
-    columns += [first.first, "other" if len(several) > 1 else first.second, "difference", "p"]
+    columns = ["set", *(["B"] if len(several) > 1 else []), "measure", "queries", "of A", "of B", "B - A", "p"]
+    title = f"A: {first.first}" + ("" if len(several) > 1 else f"\nB: {first.second}")
     note = "± half of a 95 % interval over queries; ▲ ▼ higher or lower (paired randomisation, Holm-corrected, p < .05)"
-    Console().print(Table("", columns, rows, note, left=frozenset({0, 1} if len(several) == 1 else {0, 1, 2})))
+    Console().print(Table(title, columns, rows, note, left=frozenset({0, 1} if len(several) == 1 else {0, 1, 2})))
     for line in found.notes:
         print(line)

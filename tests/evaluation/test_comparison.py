@@ -239,7 +239,7 @@ def test_the_command(files, capsys) -> None:
     assert cli.main(["compare", *argv, "--qrels", str(qrels)]) == 0
     out = capsys.readouterr().out
     assert "nDCG@10" in out
-    assert "difference" in out
+    assert "B - A" in out
     assert cli.main(["compare", *argv, argv[0], "--qrels", str(qrels), "--json", "--measure", "nDCG@10"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert [row["difference"] == 0 for row in record["rows"]] == [False, True]
