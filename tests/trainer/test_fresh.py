@@ -12,7 +12,7 @@ from torch import nn
 
 from mogrid import ParetoTrainer
 from mogrid.errors import ConfigError
-from mogrid.objectives import GroupDRO, InfoNCE
+from mogrid.objectives import DomainDRO, InfoNCE
 from mogrid.retrieval.models import build_retriever
 from tests.trainer.test_pareto import arguments, pairs, steps_of
 
@@ -86,7 +86,7 @@ def test_nothing_goes_from_one_training_into_the_next(tokenizer, texts, tmp_path
         model=model,
         args=arguments(tmp_path, max_steps=5),
         train_dataset={"a": pairs(texts), "b": domains(texts)},
-        loss={"a": InfoNCE(model), "b": GroupDRO(InfoNCE(model), domains=2, step_size=0.5)},
+        loss={"a": InfoNCE(model), "b": DomainDRO(InfoNCE(model), domains=2, step_size=0.5)},
         solver=solver,
     )
     records = []
@@ -105,7 +105,7 @@ def test_trials_of_a_search_are_independent(tokenizer, texts, tmp_path) -> None:
         model_init=lambda: build_retriever("1x32", tokenizer, dropout=0.0, seed=2),
         args=arguments(tmp_path, max_steps=5, learning_rate=0.05),
         train_dataset={"a": pairs(texts), "b": domains(texts)},
-        loss={"a": Head, "b": lambda model: GroupDRO(InfoNCE(model), domains=2, step_size=0.5)},
+        loss={"a": Head, "b": lambda model: DomainDRO(InfoNCE(model), domains=2, step_size=0.5)},
         solver="famo",
     )
     records = []
