@@ -188,7 +188,8 @@ def _naming(split: JudgedSplit) -> Iterator[None]:
     try:
         yield
     except MogridError as error:
-        if split.domain.name in str(error):
+        name, said = split.domain.name, str(error)
+        if repr(name) in said or said.startswith((f"{name}:", f"{name},")):
             raise
         raise type(error)(f"{split.domain.name}, {split.role}: {error}") from error
 

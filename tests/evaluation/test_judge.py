@@ -352,6 +352,8 @@ def test_errors_name_the_set(domain):
 
     with pytest.raises(EvaluationError, match="words, test: the embedding of document 0 is not finite"):
         judge(Broken(), [JudgedSplit(domain, Role.TEST)])
+    with pytest.raises(EvaluationError, match="^e, test: the embedding of document 0"):
+        judge(Broken(), [JudgedSplit(replace(domain, name="e"), Role.TEST)])
 
 
 def test_queries_as_people_wrote_them_are_a_condition(model, domain):
