@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
@@ -94,6 +95,18 @@ def _known(settings: type[BaseModel], location: Sequence[str | int]) -> list[str
     return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
 
 
+class _Loader(yaml.SafeLoader):
+    """Safe YAML whose booleans are ``true`` and ``false`` alone, as in YAML 1.2: ``on`` and ``no`` are words."""
+
+
+_BOOL = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in known if tag != _BOOL]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+
 def read_yaml(path: Path | str) -> YamlFile:
     """Read a YAML file safely.
 
@@ -109,8 +122,8 @@ def read_yaml(path: Path | str) -> YamlFile:
         reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 at byte {error.start}"
         raise ConfigError(f"{path}: cannot be read ({reason})") from error
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        value = yaml.safe_load(text)
+        node = yaml.compose(text, Loader=_Loader)
+        value = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
@@ -154,7 +167,7 @@ def parse_changes(settings: Sequence[str]) -> dict[str, Any]:
         if not equals or not key:
             raise ConfigError(f"--set {setting!r}: expected KEY=VALUE, such as solver.name=mgda")
         try:
-            found[key] = yaml.safe_load(text)
+            found[key] = yaml.load(text, Loader=_Loader)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {setting!r}: {text!r} is not a YAML value") from error
     return found

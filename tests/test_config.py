@@ -20,6 +20,13 @@ class Outer(Strict):
     items: list[Inner] = Field(default_factory=list)
 
 
+def test_words_are_no_booleans(tmp_path) -> None:
+    """``judged: {on: ...}`` is a key of recipes, and PyYAML alone would read it as true."""
+    (tmp_path / "a.yaml").write_text("on: [no, off, True]\nyes: false\n")
+    assert read_yaml(tmp_path / "a.yaml").value == {"on": ["no", "off", True], "yes": False}
+    assert override({}, ["judged.on=no", "bf16=true"]) == {"judged": {"on": "no"}, "bf16": True}
+
+
 def test_reads(tmp_path) -> None:
     (tmp_path / "a.yaml").write_text("solver: {name: mgda}\nsteps: 3\n")
     assert read_yaml(tmp_path / "a.yaml").parse(Outer) == Outer(solver=Inner(name="mgda"), steps=3)

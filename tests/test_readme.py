@@ -37,6 +37,8 @@ def test_plain_loop_example() -> None:
     assert abs(float(x.mean())) <= 1.001
 
 
-@pytest.mark.parametrize("path", re.findall(r"\]\((benchmarks/[^)]+)\)", (ROOT / "README.md").read_text("utf-8")))
+@pytest.mark.parametrize(
+    "path", re.findall(r"\]\(((?:benchmarks|docs|examples)/[^)#]+)\)?", (ROOT / "README.md").read_text("utf-8"))
+)
 def test_pictures_are_there(path) -> None:
     assert (ROOT / path).is_file()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
+import random
 import re
 import shlex
 import subprocess
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mogrid.cli import COMMANDS
+from mogrid.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -113,8 +115,6 @@ def test_what_is_named_is_there() -> None:
 
 
 def test_the_file_of_a_training_is_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from mogrid.cli import main
-
     (example,) = blocks(ROOT / "docs" / "train.md", "yaml")
     path = tmp_path / "run.yaml"
     path.write_text(example)
@@ -123,7 +123,16 @@ def test_the_file_of_a_training_is_valid(tmp_path: Path, capsys: pytest.CaptureF
     assert list(printed["objectives"]) == ["effectiveness", "ood", "typos"]
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_sweeps_are_valid(number: int, tmp_path: Path, capsys) -> None:
+    recipe, *sweeps = blocks(ROOT / "docs" / "budgets.md", "yaml")
+    (tmp_path / "run.yaml").write_text(recipe)
+    (tmp_path / "sweep.yaml").write_text(sweeps[number - 1])
+    assert main(["sweep", str(tmp_path / "sweep.yaml"), "--print-config"]) == 0, capsys.readouterr().err
+
+
 def test_the_reference_of_settings_names_every_key() -> None:
+    from mogrid.sweep.grid import SweepSettings
     from mogrid.training import Recipe
 
     schema = Recipe.model_json_schema()
@@ -133,6 +142,57 @@ def test_the_reference_of_settings_names_every_key() -> None:
     assert not [
         key for key in sorted(keys) if f"`{key}`" not in text and f".{key}`" not in text and key != "objectives"
     ]
+    sweep = (ROOT / "docs" / "budgets.md").read_text("utf-8")
+    assert not [key for key in SweepSettings.model_json_schema()["properties"] if not re.search(rf"\b{key}[:=]", sweep)]
+
+
+THINGS = ("invoice", "printer", "badge", "laptop", "holiday", "parking", "visitor", "desk", "keyboard", "contract")
+ACTS = ("order", "return", "cancel", "renew", "report", "extend", "book", "replace")
+
+
+def write_pairs(folder: Path, question: str, seed: int) -> None:
+    """Write what the page's reader has: questions, and answers in words that a model has to learn.
+
+    Everything is asked in two ways, about one house or another, and which is meant nobody can know: no loss comes to 0.
+    """
+
+    def code(word: str) -> str:
+        return "".join(random.Random(word).choices(["zor", "bli", "tak", "mun", "pev", "dol"], k=3))
+
+    rng = random.Random(seed)
+    rows = [(act, thing) for act in ACTS for thing in THINGS]
+    rng.shuffle(rows)
+    folder.mkdir(parents=True)
+    for split, part in (("train", rows[:56]), ("dev", rows[56:])):
+        lines = []
+        for act, thing in part:
+            for ending, house in zip(("", " now"), rng.sample(["north", "south"], 2), strict=True):
+                asked, answer = question.format(act, thing) + ending, f"{code(act)} {folder.name} {code(thing)} {house}"
+                lines.append(json.dumps({"query": asked, "document": answer}) + "\n")
+        (folder / f"{split}.jsonl").write_text("".join(lines))
+
+
+@pytest.mark.slow
+def test_the_four_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """As the page says it: a new objective with its own data, swept over mixes of a thinned encoder, planned, trained."""
+    page = ROOT / "docs" / "budgets.md"
+    recipe, sweep, *_ = blocks(page, "yaml")
+    write_pairs(tmp_path / "data" / "handbook", "How do I {} my {}", 0)
+    write_pairs(tmp_path / "data" / "chat", "anyone knows how to {} a {} here", 1)
+    (tmp_path / "run.yaml").write_text(recipe)
+    (tmp_path / "sweep.yaml").write_text(sweep)
+    monkeypatch.chdir(tmp_path)
+    lines = blocks(page, "sh")[0].splitlines()
+    assert [line.split()[1] for line in lines] == ["sweep", "plan", "train", "report"]
+    for line in lines:
+        assert main(shlex.split(line)[1:]) == 0, f"{line}: {capsys.readouterr().err}"
+    assert "exchange rates" in capsys.readouterr().out
+    planned = yaml.safe_load((tmp_path / "best.yaml").read_text())
+    record = json.loads((tmp_path / "out" / "best" / "run.json").read_text())
+    assert record["mix"] == pytest.approx({name: planned["mix"].get(name, 0.0) for name in ("handbook", "chat")})
+    assert record["flops"]["total"] == pytest.approx(5e11, rel=0.1)
+    assert (tmp_path / "runs" / "report.html").stat().st_size > 100_000
+    assert (tmp_path / "out" / "best" / "model" / "README.md").is_file()
 
 
 def test_every_solver_and_loss_is_real() -> None:
@@ -200,6 +260,8 @@ def test_the_site_builds(tmp_path: Path) -> None:
     names = re.findall(r"^## (mogrid\S*)", (ROOT / "docs" / "api.md").read_text("utf-8"), re.M)
     assert len(names) > 9
     for room in names:
-        missing = set(import_module(room).__all__) - documented - {"__version__"}
+        exported = {name: getattr(import_module(room), name) for name in import_module(room).__all__}
+        own = {name for name, found in exported.items() if inspect.isclass(found) or inspect.isfunction(found)}
+        missing = own - documented
         assert not missing, f"{room}: {sorted(missing)}"
     assert json.loads((tmp_path / "site" / "search" / "search_index.json").read_text())["docs"]
