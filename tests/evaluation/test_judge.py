@@ -352,7 +352,7 @@ def test_errors_name_the_set(domain):
 
     with pytest.raises(EvaluationError, match="words, test: the embedding of document 0 is not finite"):
         judge(Broken(), [JudgedSplit(domain, Role.TEST)])
-    with pytest.raises(EvaluationError, match="^e, test: the embedding of document 0"):
+    with pytest.raises(EvaluationError, match=r"^e, test: the embedding of document 0"):
         judge(Broken(), [JudgedSplit(replace(domain, name="e"), Role.TEST)])
 
 
