@@ -15,11 +15,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets import Dataset, DatasetDict, disable_progress_bars
 
 from mogrid.data import Role, read_domain
 from mogrid.errors import MogridError
 from mogrid.evaluation import read_qrels, read_run
 
+disable_progress_bars()
 HEADER = "query-id\tcorpus-id\tscore\n"
 Texts = dict[str, dict[str, int]]  # query text → document text → relevance
 
@@ -72,6 +74,12 @@ FILES: dict[str, dict[str, str]] = {
         "queries.test.tsv": "".join(f"q{n}\twhat {n}\n" for n in range(5)),
         "qrels.test.tsv": "".join(f"q{n}\t0\td{n}\t{n % 3}\n" for n in range(5)),
     },
+    "dl_typo": {
+        "collection.tsv": "".join(f"{n}\ttext {n}\n" for n in range(5)),
+        "query.tsv": "".join(f"{n}\twhat {n}\n" for n in range(5)),
+        "query.typo.tsv": "".join(f"{n}\twaht {n}\n" for n in range(5)),
+        "qrels.txt": "".join(f"{n} Q0 {n} {n % 3}\n" for n in range(5)),
+    },
     "pairs": {"test.jsonl": lines(PAIRS)},
     "flagembedding": {"test.jsonl": lines(FLAG)},
     "tevatron": {"test.jsonl": lines(TEVATRON)},
@@ -80,6 +88,7 @@ FILES: dict[str, dict[str, str]] = {
     "csv": {"test.csv": table(PAIRS)},
     "tsv": {"test.tsv": table(TRIPLETS, "\t")},
     "parquet": {"test.parquet": ""},
+    "huggingface": {"test": ""},
     "run": {"run": "".join(f"q{n % 2} Q0 d{n} {n} {5.5 - n} tag\n" for n in range(5))},
     "judged": {"judged": "".join(f"q{n % 2} 0 d{n} {n % 3}\n" for n in range(5))},
 }
@@ -154,11 +163,25 @@ def write(rng: random.Random, kind: str, folder: Path) -> None:
             records = rng.choice(TABLES)
             pq.write_table(parquet(rng, distort(rng, records) if rng.random() < 0.7 else records), out)
             data = out.getvalue() if rng.random() < 0.7 else damage(rng, out.getvalue())
+        elif kind == "huggingface":
+            save(rng, folder)
+            continue
         elif name == hurt:
             data = damage(rng, data)
         if name == hurt and rng.random() < 0.05 and kind not in ("parquet", "run", "judged"):
             path, data = path.with_name(f"{path.name}.gz"), gzip.compress(data)
         path.write_bytes(data)
+
+
+def save(rng: random.Random, folder: Path) -> None:
+    """Write a data set as `save_to_disk` does, and damage one of its files."""
+    (folder / "qrels").rmdir()
+    records = rng.choice(TABLES)
+    table = parquet(rng, distort(rng, records) if rng.random() < 0.7 else records)
+    DatasetDict({"test": Dataset(table)}).save_to_disk(folder)
+    if rng.random() < 0.5:
+        path = rng.choice(sorted(path for path in folder.rglob("*") if path.is_file()))
+        path.write_bytes(damage(rng, path.read_bytes()))
 
 
 def parquet(rng: random.Random, records: list[dict[str, Any]]) -> pa.Table:
@@ -230,21 +253,24 @@ def by_json_and_csv(folder: Path) -> Texts:
     return judged(rows[1:], queries, corpus)
 
 
-HEADERS = {"id", "text", "query", "query-id", "corpus-id", "score", "document", "0"}
+def heads(row: list[str]) -> bool:
+    names = [word for word in row if word not in ("0", "Q0")]
+    return len(names) > 1 and set(names) <= {"id", "text", "query", "query-id", "corpus-id", "score", "document"}
 
 
 def by_split(folder: Path) -> Texts:
-    """MS MARCO."""
+    """MS MARCO and DL-typo."""
     tables = []
-    for name in ("collection.tsv", "queries.test.tsv"):
+    typo = (folder / "qrels.txt").is_file() or (folder / "qrels.txt.gz").is_file()
+    for name in ("collection.tsv", "query.tsv" if typo else "queries.test.tsv"):
         rows = [row.split("\t") for row in rows_of(folder / name)]
         assert all(len(row) > 1 and row[0] for row in rows)
-        tables.append({row[0]: together(*row[1:]) for row in rows[set(rows[0]) <= HEADERS :]})
+        tables.append({row[0]: together(*row[1:]) for row in rows[heads(rows[0]) :]})
     rows = [
         row.split("\t") if row.count("\t") == 3 else [w.decode() for w in row.encode().split()]
-        for row in rows_of(folder / "qrels.test.tsv")
+        for row in rows_of(folder / ("qrels.txt" if typo else "qrels.test.tsv"))
     ]
-    rows = [[row[0], row[-2], row[-1]] for row in rows[set(rows[0]) <= HEADERS :] if len(row) in (3, 4)]
+    rows = [[row[0], row[-2], row[-1]] for row in rows[heads(rows[0]) :] if len(row) in (3, 4)]
     return judged(rows, tables[1], tables[0])
 
 
@@ -263,7 +289,8 @@ def by_library(read: Callable[[Path], Iterator[dict[str, Any]]]) -> Callable[[Pa
 
     def read_all(folder: Path) -> Texts:
         found: Texts = {}
-        for record in read(next(path for path in folder.iterdir() if path.is_file())):
+        saved = (folder / "dataset_dict.json").is_file()
+        for record in read(folder if saved else next(path for path in folder.iterdir() if path.is_file())):
             (query,) = (record[key] for key in ("query", "question", "anchor") if key in record)
             documents = [
                 key
@@ -320,12 +347,19 @@ def pyarrow_records(path: Path) -> Iterator[dict[str, Any]]:
     yield from pq.read_table(path).to_pylist()
 
 
+def arrow_records(folder: Path) -> Iterator[dict[str, Any]]:
+    for part in json.loads((folder / "test" / "state.json").read_text("utf-8"))["_data_files"]:
+        yield from pa.ipc.open_stream(folder / "test" / part["filename"]).read_all().to_pylist()
+
+
 OTHERS: dict[str, Callable[[Path], Texts]] = {
     "beir": by_json_and_csv,
     "msmarco": by_split,
+    "dl_typo": by_split,
     **dict.fromkeys(("pairs", "flagembedding", "tevatron", "triplets", "dpr"), by_library(json_records)),
     **dict.fromkeys(("csv", "tsv"), by_library(pandas_records)),
     "parquet": by_library(pyarrow_records),
+    "huggingface": by_library(arrow_records),
 }
 
 
@@ -333,7 +367,7 @@ def trec(path: Path) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for line in rows_of(path):
         words = [word.decode() for word in line.encode().split()]  # of bytes: C's white space
-        if words and not (not found and set(words) <= HEADERS):
+        if words and not (not found and heads(words)):
             found.setdefault(words[0], {})[words[2] if len(words) > 3 else words[1]] = float(
                 words[4 if len(words) == 6 else -1]
             )
