@@ -142,7 +142,13 @@ def read_single(path: Path | str, *, need: Iterable[Role] = ()) -> Collection:
             f"{path}: which of its splits is what ({', '.join(there) or 'none'})? Give a domains.yaml such as "
             f"source: {{folder: {path.name}, test: SPLIT}}"
         )
-    return _with(Collection(read_domain(path, splits, kind=kind)), need, str(path))
+    try:
+        domain = read_domain(path, splits, kind=kind)
+    except RoleError as error:
+        raise RoleError(
+            f"{error}, as in a domains.yaml: source: {{folder: {path.name}, drop_overlap: true}}"
+        ) from error
+    return _with(Collection(domain), need, str(path))
 
 
 def _usual(there: Iterable[str]) -> dict[Role, str]:

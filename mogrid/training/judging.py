@@ -138,9 +138,12 @@ def judging_of(recipe: Recipe, library: Library) -> Judging:
         raise ConfigError("evaluation: no file says what the data sets are for; name one as `domains`, or leave it out")
     role = Role(recipe.evaluation.role)
     attacks = {name: attack_for(name, role) for name in recipe.evaluation.perturb}
-    found.add(collection.source, role, attacks)
-    for domain in collection.ood_with(role):
-        found.add(domain, role)
+    measured = collection.with_role(role)
+    if not measured:
+        raise ConfigError(f"evaluation: no data set has the role {role}")
+    for domain in measured:
+        # Perturbations are judged in domain, or everywhere where nothing is in domain.
+        found.add(domain, role, attacks if domain is collection.source or not collection.source.splits else {})
     return found
 
 

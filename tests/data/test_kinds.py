@@ -408,6 +408,8 @@ def test_a_query_in_two_splits_is_shown_and_can_be_dropped_from_training(tmp_pat
     both = {Role.TRAIN: "train", Role.TEST: "test"}
     with pytest.raises(RoleError, match=r"'q' is in both train and test splits: 'what boils'; drop_overlap: true"):
         read_beir(folder, both)
+    with pytest.raises(RoleError, match=r"as in a domains\.yaml: source: \{folder: set, drop_overlap: true\}"):
+        read_single(folder)
     domain = read_beir(folder, both, drop_overlap=True)
     assert domain.split(Role.TRAIN).queries == {"s": "else"}
     assert domain.split(Role.TEST).queries == {"q": "what boils"}

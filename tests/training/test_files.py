@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mogrid.data import Role
 from mogrid.errors import ConfigError, DataError, RoleError
 from mogrid.training.recipe import Recipe
 from mogrid.training.run import materials, run
@@ -104,6 +105,25 @@ def test_a_query_that_is_judged_is_shown_and_can_be_dropped_from_training(tmp_pa
     entry["drop_overlap"] = True
     given = materials(recipe(tmp_path, objective, evaluation=evaluation), tmp_path)
     assert sorted(given.datasets["one"]["query"]) == [f"other {n}" for n in range(8)]
+
+
+def test_an_evaluation_names_only_what_it_needs(tmp_path) -> None:
+    write_data(tmp_path / "data")
+    for name, text, judged, expected in (
+        ("a", "ood: {test: [{folder: east, split: train}, {folder: south}]}", "home/dev", {"east", "south"}),
+        ("b", "source: {folder: home, test: test}", "north/dev", {"home"}),
+        ("c", "source: {folder: home, train: train}\nood: {test: [{folder: south}]}", "north/dev", {"home", "south"}),
+        ("d", "ood: {train: [{folder: west}]}", "north/dev", None),
+    ):
+        (tmp_path / f"{name}.yaml").write_text(text)
+        evaluation = {"domains": f"{name}.yaml", "role": "test", "perturb": ["typos"]}
+        made = recipe(tmp_path, {"datasets": "west", "judged": judged}, evaluation=evaluation)
+        if expected is None:
+            with pytest.raises(ConfigError, match="no data set has the role test"):
+                materials(made, tmp_path)
+        else:
+            places = materials(made, tmp_path).judging.places
+            assert {domain for domain, role in places if role is Role.TEST} == expected
 
 
 def test_what_a_recipe_names_wrongly_is_said(tmp_path) -> None:
