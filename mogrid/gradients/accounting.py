@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from mogrid.errors import ConfigError
 from mogrid.gradients.distributed import average
 from mogrid.gradients.products import Gradients
 from mogrid.gradients.step import StepReport
@@ -84,6 +85,8 @@ class Accounting:
     # -- losses ----------------------------------------------------------------------------------------------------
 
     def _note(self, name: str, loss: Tensor) -> None:
+        if not loss.requires_grad:
+            raise ConfigError(f"the loss of {name!r} has no gradient: nothing that is trained reaches it")
         value = loss.detach().double()
         self._losses[name] = self._losses[name] + value if name in self._losses else value
 

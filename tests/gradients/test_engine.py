@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from mogrid.errors import ConfigError
 from mogrid.gradients import GradientEngine, backward, gramian
 from mogrid.solvers import FAMO, MGDA, FixedWeights, NonFiniteGradientError, NonFiniteLossError
 
@@ -175,6 +176,15 @@ def test_non_finite_gradient_names_the_objective(solver, statistics, micro_batch
     assert p.grad is None
     engine.accumulate(dict.fromkeys(names, lambda: (p - 1).square().sum()))
     assert bool(torch.isfinite(p.grad).all())
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+def test_a_loss_without_a_gradient_is_named(statistics) -> None:
+    p = nn.Parameter(torch.ones(2))
+    engine = GradientEngine([p], ("fine", "still"), FixedWeights(), gradient_statistics=statistics)
+    with pytest.raises(ConfigError, match="the loss of 'still' has no gradient"):
+        engine.accumulate({"fine": lambda: p.sum(), "still": lambda: p.detach().sum()})
+    assert p.grad is None
 
 
 def test_a_gradient_that_overflows_under_a_scaler_is_left_to_it() -> None:
