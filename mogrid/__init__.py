@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mogrid.gradients import CachedEngine, GradientEngine, StepReport, backward
     from mogrid.solvers import MGDA, FixedWeights, ParetoTarget, Solver, StepStatistics
-    from mogrid.trainer import MultiObjectiveMixin, ParetoTrainer, ParetoTrainingArguments, WeightedBatchSampler
+    from mogrid.trainer import (
+        KeepBest,
+        MultiObjectiveMixin,
+        ParetoTrainer,
+        ParetoTrainingArguments,
+        WeightedBatchSampler,
+    )
 
 __version__ = "0.1.0"
 
@@ -23,6 +29,7 @@ _HOME = {
     "ParetoTarget": "mogrid.solvers",
     "Solver": "mogrid.solvers",
     "StepStatistics": "mogrid.solvers",
+    "KeepBest": "mogrid.trainer",
     "MultiObjectiveMixin": "mogrid.trainer",
     "ParetoTrainer": "mogrid.trainer",
     "ParetoTrainingArguments": "mogrid.trainer",
@@ -34,6 +41,7 @@ __all__ = [
     "CachedEngine",
     "FixedWeights",
     "GradientEngine",
+    "KeepBest",
     "MultiObjectiveMixin",
     "ParetoTarget",
     "ParetoTrainer",
