@@ -195,7 +195,8 @@ def _attacks(
 
 def _show(record: dict[str, Any]) -> None:
     from rich.console import Console
-    from rich.table import Table
+
+    from mogrid.report.table import Table, cell
 
     speed = record["speed"]
     print(f"five flips, {speed['documents']} documents, one thread:")
@@ -204,15 +205,14 @@ def _show(record: dict[str, Any]) -> None:
             f"  {name:24s} {row['documents_per_second']:6.1f} documents/s, together is {row['ratio']:.2f}x as fast; "
             f"{row['same_texts']} texts the same"
         )
-    table = Table("attack", "knowledge", "SR@10", "boost", "nDCG@10", "attacked", "s", show_edge=False)
+    rows = []
     for row in record["attacks"]:
         boost = "" if row["boost"] is None else f"{row['boost']:.0f}"
-        clean, attacked = row["ndcg"]
-        table.add_row(
-            f"{row['attack']}: {row['budget'].split(',')[0]}", row["knowledge"], f"{row['success']:.2f}", boost,
-            f"{clean:.3f}", f"{attacked:.3f}", f"{row['seconds']:.1f}",
-        )  # fmt: skip
-    Console().print(table)
+        name = f"{row['attack']}: {row['budget'].split(',')[0]}"
+        values = (cell(row["success"], digits=2), boost, *map(cell, row["ndcg"]), f"{row['seconds']:.1f}")
+        rows.append((name, row["knowledge"], *values))
+    columns = ("attack", "knowledge", "SR@10", "boost", "nDCG@10", "attacked", "s")
+    Console().print(Table("", columns, rows, left=frozenset({0, 1})))
 
 
 if __name__ == "__main__":

@@ -1,205 +1,165 @@
-"""Fronts over scale: attainment over seeds, the chosen weights over the budget, strategies in the joint plane."""
+"""Where fine-tuning is free, where it costs, and where it hurts: gain in domain against change on other domains."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
-from mogrid.frontier.points import Front
-from mogrid.report.figures.base import COLOURS, DASHES, FAINT, GREY, INK, MARKERS, Floats, clean, new_figure, save
+from mogrid.errors import DataError
+from mogrid.report.figures.base import COLOURS, GREY, INK, MARKERS, Floats, clean, new_figure, save
+from mogrid.runs import RunRecord
+from mogrid.runs.summary import Measure, measures_of
 
-__all__ = ["Trace", "plot_attainment", "plot_joint", "plot_replay", "plot_weights_over_scale"]
+__all__ = ["Trail", "plot_regime", "trails_of"]
 
 
 @dataclass(frozen=True)
-class Trace:
-    """One strategy over growing scales.
+class Trail:
+    """One way to train over growing data: a learning rate, say, of full fine-tuning or of LoRA.
 
     Attributes
     ----------
-    flops, first, second : ndarray, shape (s,)
-        Training FLOPs, and the losses on the two axes.
-    efficient : bool
+    pairs : ndarray, shape (s,)
+        D, growing.
+    gain, gain_half : ndarray, shape (s,)
+        In domain, against the base model, and half of its interval; NaN for none.
+    elsewhere, elsewhere_half : ndarray, shape (s,)
+        The same on domains that were not trained on.
     """
 
-    flops: Floats
-    first: Floats
-    second: Floats
-    efficient: bool
+    pairs: Floats
+    gain: Floats
+    gain_half: Floats
+    elsewhere: Floats
+    elsewhere_half: Floats
 
 
-def plot_attainment(path: Path, fronts: Mapping[str, Front], axes: Mapping[str, str], *, title: str = "") -> None:
-    """Draw, a row a scale: what all, half and one of the seeds' fronts attain, in every pair of objectives, and in 3-D.
-
-    The band lies between what the front of every seed attains and what the front of some seed does (empirical
-    attainment function, Grunert da Fonseca et al., 2001, by moocore); the line is attained by half of them.
+def trails_of(records: Sequence[RunRecord], role: str) -> dict[str, dict[str, Trail]]:
+    """Return what `plot_regime` draws of a study: a panel a base model and way to train, a trail a mix.
 
     Parameters
     ----------
-    path : Path
-    fronts : mapping of scale's name to Front
-        With several seeds a strategy.
-    axes : mapping of objective to axis label
-    title : str
+    records : sequence of RunRecord
+        With the base models; halves of intervals are over seeds.
+    role : str
     """
-    pairs = list(combinations(range(3), 2))
-    figure = new_figure(15.2, 3.6 * len(fronts) + 0.5)
-    grid = figure.add_gridspec(len(fronts), 4)
-    for row, (name, front) in enumerate(fronts.items()):
-        names, means, _ = front.means()
-        for column, (a, b) in enumerate(pairs):
-            panel = figure.add_subplot(grid[row, column])
-            _draw_attainment(panel, front, a, b)
-            panel.plot(means[:, a], means[:, b], linestyle="none", marker="o", color=COLOURS[0], markersize=5)
-            panel.set_xlabel(axes[front.objectives[a]])
-            panel.set_ylabel(axes[front.objectives[b]])
-            clean(panel)
-            if column == 0:
-                panel.set_title(f"{name} ({len(set(front.seeds))} seeds)", fontsize=10.5, loc="left")
-        panel = figure.add_subplot(grid[row, 3], projection="3d")
-        best = Front(front.objectives, means, names, (0,) * len(names)).non_dominated()
-        for chosen, colour, label in ((best, COLOURS[1], "not dominated"), (~best, GREY, "dominated")):
-            panel.scatter(*means[chosen].T, color=colour, s=22, label=label, depthshade=False)
-        for setter, objective in zip(("x", "y", "z"), front.objectives, strict=True):
-            getattr(panel, f"set_{setter}label")(objective, fontsize=8.5)
-            panel.tick_params(axis=setter, labelsize=7)
-        panel.legend(fontsize=8, frameon=False, loc="upper left")
-    if title:
-        figure.suptitle(title, fontsize=12, x=0.01, ha="left")
-    save(figure, path)
+    home, *others = [m for m in measures_of(records, role) if m.key == "ndcg"]
+    away = next((m for m in others if m.name.startswith("other domains'")), None)
+    if away is None:
+        raise DataError(f"no run was judged on other domains of role {role}")
+    base = {r.model: np.array([_value(r, home), _value(r, away)]) for r in records if r.kind == "base"}
+    runs: dict[tuple[str, str], dict[float, list[Floats]]] = {}
+    for record in records:
+        if record.kind == "trained" and record.model in base:
+            mix, _, way = record.label.partition(", ")
+            panel = f"{record.model}, {way}".removesuffix(", ")
+            gains = np.array([_value(record, home), _value(record, away)]) - base[record.model]
+            pairs = float(sum(record.pairs.values()))
+            runs.setdefault((panel, mix), {}).setdefault(pairs, []).append(gains)
+    panels: dict[str, dict[str, Trail]] = {}
+    for (panel, mix), by_pairs in runs.items():
+        grown = sorted(by_pairs)
+        means = np.array([np.mean(by_pairs[pairs], axis=0) for pairs in grown])
+        halves = np.array([_half(np.array(by_pairs[pairs])) for pairs in grown])
+        panels.setdefault(panel, {})[mix] = Trail(np.array(grown), means[:, 0], halves[:, 0], means[:, 1], halves[:, 1])
+    return panels
 
 
-def _draw_attainment(panel: Any, front: Front, a: int, b: int) -> None:
-    import moocore
-
-    seeds = np.array(front.seeds)
-    sets = np.searchsorted(np.unique(seeds), seeds) + 1
-    surfaces = np.asarray(moocore.eaf(front.values[:, [a, b]], sets))
-    levels = np.unique(surfaces[:, 2])
-    high = front.values[:, [a, b]].max(axis=0)
-    corner = high + 0.05 * np.ptp(front.values[:, [a, b]], axis=0)
-    stairs = {level: _stairs(surfaces[surfaces[:, 2] == level][:, :2], corner) for level in levels}
-    middle = levels[len(levels) // 2]
-    if len(levels) > 1:
-        outer, inner = stairs[levels[0]], stairs[levels[-1]]
-        panel.fill(*np.vstack([outer, inner[::-1]]).T, color=FAINT, alpha=0.5, linewidth=0)
-    panel.plot(*stairs[middle].T, color=INK, linewidth=1.3)
-    panel.set_xlim(right=corner[0])
-    panel.set_ylim(top=corner[1])
+def _value(record: RunRecord, measure: Measure) -> float:
+    return float(np.mean([result.means[measure.key] for result in record.results if measure.chosen(result)]))
 
 
-def _stairs(points: Floats, corner: Floats) -> Floats:
-    """Return the boundary of what points dominate, from the top left to the bottom right."""
-    ordered = points[np.argsort(points[:, 0])]
-    path = [(ordered[0, 0], corner[1])]
-    for (x, y), following in zip(ordered, [*ordered[1:, 0], corner[0]], strict=True):
-        path += [(x, y), (following, y)]
-    return np.array(path)
+def _half(values: Floats) -> Floats:
+    """Return half of a 95 % t-interval over seeds (n, 2); NaN for one seed."""
+    count = len(values)
+    if count < 2:
+        return np.full(2, np.nan)
+    return np.asarray(stdtrit(count - 1, 0.975) * values.std(axis=0, ddof=1) / np.sqrt(count))
 
 
-def plot_weights_over_scale(
+def plot_regime(
     path: Path,
-    scales: Sequence[tuple[str, float, Mapping[str, tuple[float, float, float]]]],
-    objectives: Sequence[str],
+    panels: Mapping[str, Mapping[str, Trail]],
     *,
+    measure: str = "nDCG@10",
+    elsewhere: str = "other domains",
     title: str = "",
 ) -> None:
-    """Draw the weights chosen at every scale, with intervals, over its training FLOPs; one marker a model size.
+    """Draw, a panel a base model, every trail from the base model (the origin) through growing data.
 
     Parameters
     ----------
     path : Path
-    scales : sequence of (model size, FLOPs, objective → (weight, low, high))
-    objectives : sequence of str
+        Of the PNG, written atomically.
+    panels : mapping of base model to (mapping of way to train to Trail)
+        Ways of one name have one colour and marker in all panels.
+    measure : str
+        What the differences are of.
+    elsewhere : str
+        What the vertical axis is measured on.
     title : str
     """
-    figure = new_figure(7.6, 4.4)
-    panel = figure.subplots()
-    sizes = list(dict.fromkeys(size for size, _, _ in scales))
+    count = len(panels)
+    columns = min(count, 3 if count > 4 else 2)
+    rows = -(-count // columns)
+    figure = new_figure(4.9 * columns + 0.4, 3.7 * rows + 0.8)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    ways = list(dict.fromkeys(way for own in panels.values() for way in own))
+    trails = [trail for own in panels.values() for trail in own.values()]
+    most = max(float(trail.pairs.max()) for trail in trails)
     handles: dict[str, Any] = {}
-    for i, objective in enumerate(objectives):
-        for number, size in enumerate(sizes):
-            rows = sorted((flops, *weights[objective]) for own, flops, weights in scales if own == size)
-            flops, value, low, high = np.array(rows).T
-            panel.fill_between(flops, low, high, color=COLOURS[i], alpha=0.13, linewidth=0)
-            panel.plot(flops, value, color=COLOURS[i], linestyle=DASHES[i], marker=MARKERS[number], markersize=6)
-            handles[f"size {size}"] = panel.plot([], [], color=GREY, marker=MARKERS[number], linestyle="none")[0]
-        handles[objective] = panel.plot([], [], color=COLOURS[i], linestyle=DASHES[i])[0]
-    panel.set_xscale("log")
-    panel.set_ylim(-0.02, 1.02)
-    panel.set_xlabel("training FLOPs of a run")
-    panel.set_ylabel("chosen weight (band: 90 %)")
-    clean(panel)
-    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=4, frameon=False)
-    if title:
-        figure.suptitle(title, fontsize=12, x=0.01, ha="left")
-    save(figure, path)
-
-
-def plot_joint(
-    path: Path, traces: Mapping[str, Mapping[str, Trace]], labels: tuple[str, str], *, title: str = ""
-) -> None:
-    """Draw strategies as lines through growing scales: down and to the left is better at both.
-
-    Parameters
-    ----------
-    path : Path
-    traces : mapping of panel's name to (strategy → Trace)
-    labels : (str, str)
-        Of the axes.
-    title : str
-    """
-    figure = new_figure(5.2 * len(traces), 5.0)
-    panels = figure.subplots(1, len(traces), squeeze=False)[0]
-    colours: dict[str, int] = {}
-    handles: dict[str, Any] = {}
-    for panel, (name, strategies) in zip(panels, traces.items(), strict=True):
-        for strategy, trace in strategies.items():
-            number = colours.setdefault(strategy, len(colours))
-            drawn = panel.plot(
-                trace.first, trace.second, color=COLOURS[number % len(COLOURS)] if trace.efficient else GREY,
-                marker=MARKERS[number % len(MARKERS)], markersize=5.5, linewidth=1.6 if trace.efficient else 0.9,
-                linestyle=DASHES[number // len(COLOURS) % len(DASHES)], zorder=3 if trace.efficient else 2,
-            )[0]  # fmt: skip
-            if trace.efficient or strategy not in handles:
-                handles[strategy] = drawn
+    for panel, (name, own) in zip(grid, panels.items(), strict=False):
+        for way, trail in own.items():
+            number = ways.index(way)
+            colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+            panel.plot(
+                [0, *trail.gain], [0, *trail.elsewhere], color=colour, linewidth=1.1, alpha=0.7,
+                linestyle="-" if number < len(COLOURS) else "--",
+            )  # fmt: skip
+            panel.errorbar(
+                trail.gain, trail.elsewhere, xerr=np.nan_to_num(trail.gain_half),
+                yerr=np.nan_to_num(trail.elsewhere_half), linestyle="none", color=colour, elinewidth=0.7, alpha=0.6,
+            )  # fmt: skip
+            sizes = 22 + 90 * np.sqrt(trail.pairs / most)
+            panel.scatter(trail.gain, trail.elsewhere, s=sizes, color=colour, marker=marker, zorder=3, linewidth=0)
+            handles[way] = panel.plot([], [], color=colour, marker=marker, linewidth=1.1)[0]
+        panel.plot(0, 0, marker="o", color=INK, markersize=5, zorder=4)
         panel.set_title(name, fontsize=10.5, loc="left")
-        panel.set_xlabel(labels[0])
         clean(panel)
-    panels[0].set_ylabel(labels[1])
-    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    for panel in grid[count:]:
+        panel.set_visible(False)
+    gain, change = (np.concatenate([getattr(trail, name) for trail in trails]) for name in ("gain", "elsewhere"))
+    for panel in grid[:count]:
+        _quadrants(panel, gain, change)
+    for panel in grid[max(count - columns, 0) : count]:
+        panel.set_xlabel(f"{measure} gained in domain")
+        panel.xaxis.set_tick_params(labelbottom=True)
+    for panel in grid[:count:columns]:
+        panel.set_ylabel(f"{measure} gained\non {elsewhere}")
+    legend = figure.legend(
+        list(handles.values()), list(handles), loc="outside lower center", frameon=False, fontsize=9,
+        ncols=min(len(ways), 5), title="From the base model (black) through growing data: larger marks, more pairs.",
+        title_fontsize=9,
+    )  # fmt: skip
+    legend.get_title().set_color(GREY)
     if title:
         figure.suptitle(title, fontsize=12, x=0.01, ha="left")
     save(figure, path)
 
 
-def plot_replay(path: Path, series: Mapping[str, Sequence[tuple[float, float]]], *, title: str = "") -> None:
-    """Draw the error of a predicted front's hypervolume against the share of a sweep's FLOPs that it was made from.
-
-    Parameters
-    ----------
-    path : Path
-    series : mapping of how runs were chosen to points
-        (share of the FLOPs, relative error).
-    title : str
-    """
-    figure = new_figure(6.4, 4.2)
-    panel = figure.add_subplot()
-    for (how, points), colour, marker in zip(series.items(), COLOURS, MARKERS, strict=False):
-        shares, errors = np.array(sorted(points)).T
-        panel.plot(100 * shares, 100 * errors, color=colour, marker=marker, markersize=4.5, linewidth=1, label=how)
-    panel.axhline(3, color=GREY, linewidth=0.8, linestyle=":")
-    panel.axvline(25, color=GREY, linewidth=0.8, linestyle=":")
-    panel.set_yscale("log")
-    panel.set_xlabel("% of the sweep's training FLOPs")
-    panel.set_ylabel("error of the front's hypervolume, %")
-    panel.legend(frameon=False)
-    clean(panel)
-    if title:
-        figure.suptitle(title, fontsize=12, x=0.01, ha="left")
-    save(figure, path)
+def _quadrants(panel: Any, gain: Floats, change: Floats) -> None:
+    """Name what it means to lie there, where anything does."""
+    panel.axhline(0, color=GREY, linewidth=0.8)
+    panel.axvline(0, color=GREY, linewidth=0.8)
+    for text, there, x, y, across, up in (
+        ("free", (gain > 0) & (change >= 0), 0.985, 0.975, "right", "top"),
+        ("a trade-off", (gain > 0) & (change < 0), 0.985, 0.025, "right", "bottom"),
+        ("it hurts", gain <= 0, 0.015, 0.025, "left", "bottom"),
+    ):
+        if there.any():
+            panel.text(x, y, text, transform=panel.transAxes, ha=across, va=up, fontsize=9, color=GREY, style="italic")

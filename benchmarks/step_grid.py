@@ -15,11 +15,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from rich.progress import track
+from rich.console import Console
 from torch import Tensor
 from transformers import BertConfig, BertModel
 
 from mogrid.gradients import make_engine
+from mogrid.progress import Progress
 from mogrid.solvers import MGDA, FixedWeights, Solver
 
 __all__ = ["GRID", "MODES", "measure_grid"]
@@ -52,26 +53,28 @@ class _Encoder(torch.nn.Module):
 def measure_grid() -> list[dict[str, Any]]:
     """Return a row for every cell and mode; times are medians, modes in turn."""
     rows = []
-    for count, batch, size in track(GRID, "modes over K, batch and parameters", transient=True):
-        steps = {mode: _step(mode, count, batch, size) for mode in MODES}
-        times: dict[str, list[float]] = {mode: [] for mode in MODES}
-        for _ in range(ROUNDS + 1):
-            for mode, (step, _) in steps.items():
-                started = time.perf_counter()
-                step()
-                times[mode].append(time.perf_counter() - started)
-        for mode, (step, parameters) in steps.items():
-            rows.append(
-                {
-                    "mode": mode,
-                    "objectives": count,
-                    "batch": batch,
-                    "size": size,
-                    "gradient_mb": parameters * 4 / 2**20,
-                    "peak_mb": _peak_bytes(step) / 2**20,
-                    "seconds": statistics.median(times[mode][1:]),
-                }
-            )
+    with Progress(Console(stderr=True), "modes over K, batch and parameters", len(GRID)) as bar:
+        for count, batch, size in GRID:
+            steps = {mode: _step(mode, count, batch, size) for mode in MODES}
+            times: dict[str, list[float]] = {mode: [] for mode in MODES}
+            for _ in range(ROUNDS + 1):
+                for mode, (step, _) in steps.items():
+                    started = time.perf_counter()
+                    step()
+                    times[mode].append(time.perf_counter() - started)
+            for mode, (step, parameters) in steps.items():
+                rows.append(
+                    {
+                        "mode": mode,
+                        "objectives": count,
+                        "batch": batch,
+                        "size": size,
+                        "gradient_mb": parameters * 4 / 2**20,
+                        "peak_mb": _peak_bytes(step) / 2**20,
+                        "seconds": statistics.median(times[mode][1:]),
+                    }
+                )
+            bar.advance()
     return rows
 
 

@@ -20,6 +20,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 from pydantic import Field
 from rich.console import Console
 
+from benchmarks.figures import plot_regime, trails_of
 from mogrid.commands._common import quiet
 from mogrid.commands.plan import show as show_plan
 from mogrid.config import Strict, YamlFile, parse_changes, read_yaml
@@ -46,6 +47,7 @@ class Show(Strict):
 
     role: str = "test"
     baseline: str = "base"
+    regime: bool = Field(default=False, description="draw gains in domain against changes elsewhere")
     preference: dict[str, float] | None = None
     budgets: list[float] = Field(default_factory=list)
     where: list[str] = Field(default_factory=list)
@@ -93,6 +95,8 @@ def show_study(name: str, store: Path, console: Console) -> None:
     for scale in sorted(scales_of(records), key=lambda scale: (scale.trained[0].parameters, scale.flops)):
         summary = summarise(scale.rows(records), study.show.role, baseline=study.show.baseline, draws=400)
         console.print(results_table(summary, f"{scale.name}, {study.show.role}-role data", about=("FLOPs", "seeds")))
+    if study.show.regime:
+        plot_regime(store / "regime.png", trails_of(records, study.show.role), title=study.title)
     if study.show.preference is None:
         return
     laws = fit_laws(measured(runs, study.show.where).measurements)

@@ -50,7 +50,8 @@ class Table:
         table = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1), collapse_padding=True, pad_edge=False)
         for i, name in enumerate(self.columns):
             side: Literal["left", "right"] = "left" if i in self.left else "right"
-            table.add_column(Text(name), justify=side, no_wrap=i == 0, overflow="fold")
+            # Where the terminal is too narrow, words wrap and numbers stay whole.
+            table.add_column(Text(name), justify=side, no_wrap=i not in self.left)
         for i, row in enumerate(self.rows):
             table.add_row(*map(Text, row), style="bold" if i in self.highlight else None)
         # Rich's own title and caption are no wider than the table.

@@ -1,46 +1,53 @@
-"""Figures of benchmarks: fronts over seeds, weights over scale, the joint plane; drawn whole, the same each time."""
+"""What only benchmarks draw: regimes of fine-tuning, from a store's records."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from benchmarks.figures import Trace, _stairs, plot_attainment, plot_joint, plot_weights_over_scale
-from mogrid.frontier import Front
-
-OBJECTIVES = ("effectiveness", "ood", "adversarial")
-
-
-def front(seeds: int) -> Front:
-    rng = np.random.default_rng(0)
-    base = rng.uniform(1, 3, (6, 3))
-    values = np.vstack([base + 0.05 * rng.standard_normal(base.shape) for _ in range(seeds)])
-    labels = tuple(f"s{i}" for _ in range(seeds) for i in range(6))
-    return Front(OBJECTIVES, values, labels, tuple(s for s in range(seeds) for _ in range(6)))
+from benchmarks import figures
+from benchmarks.figures import Trail, plot_regime, trails_of
+from mogrid.errors import DataError
+from tests.report.stores import write_store
 
 
-def trace(shift: float) -> Trace:
-    steps = np.arange(3.0)
-    return Trace(10**steps, 3 - steps + shift, 4 - steps, efficient=shift == 0)
+def texts(figure) -> str:
+    return "\n".join(text.get_text() for panel in figure.axes for text in panel.texts)
 
 
-DRAW = {
-    "attainment": lambda p: plot_attainment(p, {"one": front(3), "two": front(1)}, dict.fromkeys(OBJECTIVES, "loss")),
-    "joint": lambda p: plot_joint(p, {"size": {f"s{i}": trace(i) for i in range(9)}}, ("x", "y"), title="t"),
-    "weights": lambda p: plot_weights_over_scale(
-        p, [(size, 10.0**i, dict.fromkeys(OBJECTIVES, (0.3, 0.2, 0.4))) for i in range(3) for size in "ab"], OBJECTIVES
-    ),
-}
+@pytest.mark.parametrize(
+    ("gain", "elsewhere", "named"),
+    [
+        ([0.1, 0.2], [0.0, 0.1], {"free"}),
+        ([0.1, 0.2], [0.1, -0.1], {"free", "a trade-off"}),
+        ([-0.1, 0.2], [-0.1, -0.1], {"it hurts", "a trade-off"}),
+    ],
+)
+def test_regimes_are_named_where_something_lies(tmp_path, monkeypatch, gain, elsewhere, named) -> None:
+    kept = []
+    save = figures.save
+    monkeypatch.setattr(figures, "save", lambda figure, path: kept.append(figure) or save(figure, path))
+    trail = Trail(np.array([1.0, 4.0]), np.array(gain), np.array([0.01, np.nan]), np.array(elsewhere), np.zeros(2))
+    plot_regime(tmp_path / "a.png", {"1 layer": {"lr 1e-4": trail}, "2 layers": {"LoRA": trail}}, title="t")
+    assert set(texts(kept[0]).split("\n")) == named
 
 
-@pytest.mark.parametrize("name", DRAW)
-def test_drawn_the_same_each_time(tmp_path, name) -> None:
-    for file in ("a.png", "b.png"):
-        DRAW[name](tmp_path / file)
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    assert (tmp_path / "a.png").stat().st_size > 15_000
+def test_trails_are_gains_over_the_base(tmp_path) -> None:
+    records = list(write_store(tmp_path, 2, layers=(1, 2), seeds=2, solvers=()))
+    panels = trails_of(records, "test")
+    assert list(panels) == ["mini, 1 layers", "mini, 2 layers"]
+    trail = panels["mini, 2 layers"]["effectiveness only"]
+    assert trail.pairs.tolist() == [1280, 2560, 5120]
+    own = [
+        r for r in records if r.kind == "trained" and r.model == "mini, 2 layers" and r.label == "effectiveness only"
+    ]
+    base = next(r for r in records if r.kind == "base" and r.model == "mini, 2 layers")
 
+    def at(record, domain: str) -> float:
+        return record.result(domain, "test").means["ndcg"]
 
-def test_stairs_bound_what_is_dominated() -> None:
-    path = _stairs(np.array([[2.0, 1.0], [1.0, 2.0]]), np.array([3.0, 3.0]))
-    assert path.tolist() == [[1, 3], [1, 2], [2, 2], [2, 1], [3, 1]]
+    gains = [at(r, "away") - at(base, "away") for r in own if sum(r.pairs.values()) == 1280]
+    assert trail.elsewhere[0] == pytest.approx(np.mean(gains))
+    assert trail.elsewhere_half[0] == pytest.approx(12.706 * np.std(gains, ddof=1) / np.sqrt(2), rel=1e-3)
+    with pytest.raises(DataError, match="other domains of role select"):
+        trails_of(records, "select")

@@ -1,4 +1,4 @@
-"""Exchange matrix, regimes and fronts of any number of objectives: drawn whole, and what is said under them is so."""
+"""Exchange matrix and fronts of any number of objectives: drawn whole, and what is said under them is so."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ from mogrid.frontier import ExchangeRates, Front
 from mogrid.report.figures import (
     COLOURS,
     Style,
-    Trail,
     exchange,
     plot_exchange,
     plot_front,
-    plot_regime,
-    regime,
 )
 
 PILOT = np.array([[1, 0.63, 0.23], [0.69, 1, 0.23], [0.72, 0.45, 1]])
@@ -58,20 +55,3 @@ def test_fronts_of_any_number_of_objectives(tmp_path, count) -> None:
         marked={"the choice": values.min(axis=0)}, title="t",
     )  # fmt: skip
     assert (tmp_path / "a.png").stat().st_size > 10_000
-
-
-@pytest.mark.parametrize(
-    ("gain", "elsewhere", "named"),
-    [
-        ([0.1, 0.2], [0.0, 0.1], {"free"}),
-        ([0.1, 0.2], [0.1, -0.1], {"free", "a trade-off"}),
-        ([-0.1, 0.2], [-0.1, -0.1], {"it hurts", "a trade-off"}),
-    ],
-)
-def test_regimes_are_named_where_something_lies(tmp_path, monkeypatch, gain, elsewhere, named) -> None:
-    kept = []
-    save = regime.save
-    monkeypatch.setattr(regime, "save", lambda figure, path: kept.append(figure) or save(figure, path))
-    trail = Trail(np.array([1.0, 4.0]), np.array(gain), np.array([0.01, np.nan]), np.array(elsewhere), np.zeros(2))
-    plot_regime(tmp_path / "a.png", {"1 layer": {"lr 1e-4": trail}, "2 layers": {"LoRA": trail}}, title="t")
-    assert set(texts(kept[0]).split("\n")) == named

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mogrid.frontier import Front
-from mogrid.report.figures import COLOURS, Style, front, plot_front, plot_weights
+from mogrid.report.figures import COLOURS, Style, front, plot_front
 
 OBJECTIVES = ("effectiveness", "ood", "adversarial")
 AXES = {name: f"{name} contrastive entropy, nats" for name in OBJECTIVES}
@@ -71,19 +71,6 @@ def test_labels_cover_no_marker_and_no_other_label(tmp_path, monkeypatch) -> Non
             assert not any(box.contains(x, y) for x, y in points)
     untrained = [text.get_text() for text in figure.axes[0].texts if "untrained" in text.get_text()]
     assert untrained == [f"untrained ({runs().means()[1][-1, 0]:.2f}, {runs().means()[1][-1, 1]:.2f})"]
-
-
-def test_weights_of_runs_of_unequal_length(tmp_path) -> None:
-    def run(steps: int) -> list[dict[str, float]]:
-        w = np.random.default_rng(steps).dirichlet([2, 1, 1], steps)
-        return [
-            {"step": i + 1, **{f"weight/{n}": v for n, v in zip(OBJECTIVES, r, strict=True)}} for i, r in enumerate(w)
-        ]
-
-    plot_weights(
-        tmp_path / "weights.png", {"MGDA": [run(40), run(37)], "ParetoTarget": [run(3)]}, OBJECTIVES, title="W"
-    )
-    assert size(tmp_path / "weights.png")[0] > 900
 
 
 def test_no_global_state(tmp_path) -> None:

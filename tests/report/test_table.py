@@ -25,6 +25,17 @@ def test_terminal() -> None:
     assert re.search(r"BM25 +\.567±\.029▲  a", text)
 
 
+def test_words_wrap_and_numbers_stay_whole_in_a_narrow_terminal() -> None:
+    console = Console(file=io.StringIO(), width=40, force_terminal=False)
+    name = "a strategy whose name is as long as names of strategies get"
+    console.print(Table("", ("", "in domain", "typos"), [(name, ".303±.027▲", ".178±.022▼")]))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert ".303±.027▲" in text
+    assert ".178±.022▼" in text
+    assert max(map(len, text.splitlines())) <= 40
+    assert " ".join(text.split()).count("strategies") == 1
+
+
 def test_html() -> None:
     html = TABLE.html()
     assert html.count("<tr") == 3

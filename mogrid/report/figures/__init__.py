@@ -5,17 +5,12 @@ from mogrid.report.figures.exchange import plot_exchange
 from mogrid.report.figures.front import plot_front
 from mogrid.report.figures.laws import plot_laws
 from mogrid.report.figures.path import plot_path
-from mogrid.report.figures.regime import Trail, plot_regime
-from mogrid.report.figures.weights import plot_weights
 
 __all__ = [
     "COLOURS",
     "Style",
-    "Trail",
     "plot_exchange",
     "plot_front",
     "plot_laws",
     "plot_path",
-    "plot_regime",
-    "plot_weights",
 ]
