@@ -109,7 +109,7 @@ def test_what_it_says_is_in_the_records(page) -> None:
     assert base.data in text
 
 
-@pytest.mark.parametrize("count", [1, 2, 6])
+@pytest.mark.parametrize("count", [1, 2, pytest.param(6, marks=pytest.mark.slow)])
 def test_any_number_of_objectives(tmp_path, count) -> None:
     write_store(tmp_path / "store", count, layers=(1,), totals=(1280, 2560, 5120, 10240), seeds=1)
     assert main(["report", str(tmp_path / "store"), "--draws", "20"]) == 0
