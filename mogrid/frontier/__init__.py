@@ -2,12 +2,13 @@
 
 from mogrid.frontier.convex import Target, is_convex, solve_mix
 from mogrid.frontier.costs import Costs, fit_costs
-from mogrid.frontier.design import Candidates, Proposal, next_runs
+from mogrid.frontier.design import Proposal, next_runs
 from mogrid.frontier.hypervolume import Hypervolume, bootstrap_hypervolume, hypervolume, hypervolume_interval
 from mogrid.frontier.laws import ExchangeRates, Exponent, HeldOut, LawFit, Laws
 from mogrid.frontier.measurements import Measurements
+from mogrid.frontier.options import Options, options_of
 from mogrid.frontier.pays import MixingPays, mixing_pays
-from mogrid.frontier.planning import PlannedFront, plan, planned_front
+from mogrid.frontier.planning import plan, planned_front
 from mogrid.frontier.plans import Plan
 from mogrid.frontier.points import Front
 from mogrid.frontier.rules import METHODS, pick
@@ -16,7 +17,6 @@ from mogrid.frontier.selection import FORMS, fit_laws
 __all__ = [
     "FORMS",
     "METHODS",
-    "Candidates",
     "Costs",
     "ExchangeRates",
     "Exponent",
@@ -27,8 +27,8 @@ __all__ = [
     "Laws",
     "Measurements",
     "MixingPays",
+    "Options",
     "Plan",
-    "PlannedFront",
     "Proposal",
     "Target",
     "bootstrap_hypervolume",
@@ -39,6 +39,7 @@ __all__ = [
     "is_convex",
     "mixing_pays",
     "next_runs",
+    "options_of",
     "pick",
     "plan",
     "planned_front",

@@ -42,15 +42,11 @@ class Costs:
         correction = np.interp(math.log(size), np.log(self.sizes), self.corrections)
         return np.asarray(np.exp(self.log_pair + self.power * math.log(size) + correction))
 
-    def pairs(self, budget: float, size: float, mix: Floats) -> Floats:
-        """Return D_k (m, K), the pairs of each objective that the budget buys at mixes (m, K)."""
+    def buys(self, flops: Floats, size: float, mix: Floats) -> tuple[Floats, Floats]:
+        """Return the pairs of each objective (m, K) that FLOPs (m,) buy, and those that work for each."""
         share = (mix > 0).astype(np.float64) if self.weights else mix
-        return np.asarray(budget * share / (share @ self.per_pair(size))[:, None])
-
-    def effort(self, budget: float, size: float, mix: Floats) -> Floats:
-        """Return the pairs (m, K) that work for each objective, as `Measurements.effort`."""
-        pairs = self.pairs(budget, size, mix)
-        return np.asarray(mix * pairs.sum(axis=1, keepdims=True)) if self.weights else pairs
+        pairs = share * (flops / (share @ self.per_pair(size)))[:, None]
+        return pairs, mix * pairs.sum(axis=1, keepdims=True) if self.weights else pairs
 
 
 def fit_costs(runs: Measurements) -> Costs:
@@ -59,18 +55,16 @@ def fit_costs(runs: Measurements) -> Costs:
 
     log_n, total = np.log(runs.parameters), runs.pairs.sum(axis=1)
     share = runs.pairs / total[:, None]
-    middle, count = log_n.mean(), share.shape[1]
-    y = np.log(runs.flops / total)
-    one_size = np.ptp(log_n) < 1e-9
+    middle, y = log_n.mean(), np.log(runs.flops / total)
+    hold = 1e4 if np.ptp(log_n) < 1e-9 else 1.0  # of one size, the power of N is 1
 
     def law(theta: Floats) -> Floats:
         return np.asarray(np.log(share @ np.exp(theta[:-1])) + theta[-1] * (log_n - middle))
 
     def residuals(theta: Floats) -> Floats:
-        ridge = 1e-4 * np.r_[theta[:-1] - theta[:-1].mean(), (theta[-1] - 1) * (1e4 if one_size else 1)]
-        return np.r_[law(theta) - y, ridge]
+        return np.r_[law(theta) - y, 1e-4 * np.r_[theta[:-1] - theta[:-1].mean(), hold * (theta[-1] - 1)]]
 
-    theta = least_squares(residuals, np.r_[np.full(count, y.mean()), 1.0]).x
+    theta = least_squares(residuals, np.r_[np.full(share.shape[1], y.mean()), 1.0]).x
     sizes = np.unique(runs.parameters)
     error = y - law(theta)
     corrections = np.array([np.median(error[runs.parameters == size]) for size in sizes])

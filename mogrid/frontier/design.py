@@ -8,55 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mogrid.errors import ConfigError, DataError
+from mogrid.errors import ConfigError
 from mogrid.frontier.laws import LawFit, Laws
+from mogrid.frontier.options import Options
 from mogrid.frontier.planning import decide
 from mogrid.frontier.rules import importance
 
-__all__ = ["Candidates", "Proposal", "next_runs"]
+__all__ = ["Proposal", "next_runs"]
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Runs that could be done.
-
-    Attributes
-    ----------
-    parameters : ndarray, shape (m,)
-        N.
-    pairs : ndarray, shape (m, K)
-        Pairs that work for each objective, as `Measurements.effort`.
-    flops : ndarray, shape (m,)
-    """
-
-    parameters: Floats
-    pairs: Floats
-    flops: Floats
-
-    def __post_init__(self) -> None:
-        m = len(self.parameters)
-        if not m or self.pairs.ndim != 2 or {len(self.pairs), len(self.flops)} != {m}:
-            raise DataError("candidates need as many sizes, pairs and FLOPs as each other, and at least one")
-        sizes = np.column_stack([self.parameters, self.flops])
-        if not (np.isfinite(sizes) & (sizes > 0)).all() or not (np.isfinite(self.pairs) & (self.pairs >= 0)).all():
-            raise DataError("sizes and FLOPs of candidates must be finite and positive, and pairs at least 0")
-
-    def taken(self, rows: Sequence[int]) -> Candidates:
-        """Return some of them."""
-        keep = list(rows)
-        return Candidates(self.parameters[keep], self.pairs[keep], self.flops[keep])
-
-    @staticmethod
-    def grid(laws: Laws, sizes: Sequence[float], budgets: Sequence[float], mixes: Floats) -> Candidates:
-        """Return all combinations of N, training FLOPs and mixes (m, K)."""
-        found = [(n, laws.costs.effort(flops, n, mixes), flops) for n in sizes for flops in budgets]
-        return Candidates(
-            np.repeat([n for n, _, _ in found], len(mixes)),
-            np.vstack([pairs for _, pairs, _ in found]),
-            np.repeat([flops for _, _, flops in found], len(mixes)),
-        )
 
 
 @dataclass(frozen=True)
@@ -81,14 +41,14 @@ class Proposal:
 
 def next_runs(
     laws: Laws,
-    candidates: Candidates,
+    candidates: Options,
     budget: float,
     *,
     final: float | None = None,
     preference: Mapping[str, float] | None = None,
     at_least: Mapping[str, float] | None = None,
     models: Sequence[str | float] | None = None,
-    targets: Candidates | None = None,
+    targets: Options | None = None,
     metric: str | None = None,
     most: int = 3,
 ) -> Proposal:
@@ -104,14 +64,15 @@ def next_runs(
     ----------
     laws : Laws
         Fitted to the runs there are.
-    candidates : Candidates
+    candidates : Options
+        As from `options_of`.
     budget : float
         FLOPs for experiments.
     final : float, optional
         FLOPs of the training that is to be planned.
     preference, at_least, models, metric
         As for `plan` by the method ``weighted``.
-    targets : Candidates, optional
+    targets : Options, optional
         Where predictions matter, without `final`; the dearest tenth of the candidates when left out.
     most : int
         Runs of one candidate.
@@ -131,9 +92,10 @@ def next_runs(
     metric = laws.metric(metric)
     fits = laws.fits[metric]
     if final is None:
-        aims = _targets(laws, fits, candidates, targets)
+        dear = candidates.only(candidates.flops >= np.quantile(candidates.flops, 0.9)) if targets is None else targets
+        aims = {k: _derivatives(laws, fit, k, dear.parameters, dear.effort) for k, fit in enumerate(fits)}
     else:
-        aims = _contrasts(laws, fits, final, preference, at_least, models, metric)
+        aims = _contrasts(laws, metric, final, preference, at_least, models)
     state = {k: _Parameters(laws, metric, k, candidates, rows) for k, rows in aims.items()}
     start = {k: one.variance for k, one in state.items()}
     # For the laws each objective counts by how much of its own variance goes; for a choice variances add up.
@@ -167,42 +129,32 @@ def _derivatives(laws: Laws, fit: LawFit, own: int, parameters: Floats, pairs: F
     return np.asarray(fit.form.values(fit.fitted.theta[None], design)[1][0])
 
 
-def _targets(
-    laws: Laws, fits: Sequence[LawFit], candidates: Candidates, targets: Candidates | None
-) -> dict[int, Floats]:
-    if targets is None:
-        dear = candidates.flops >= np.quantile(candidates.flops, 0.9)
-        targets = candidates.taken(np.flatnonzero(dear).tolist())
-    return {k: _derivatives(laws, fit, k, targets.parameters, targets.pairs) for k, fit in enumerate(fits)}
-
-
 def _contrasts(
     laws: Laws,
-    fits: Sequence[LawFit],
+    metric: str,
     final: float,
     preference: Mapping[str, float] | None,
     at_least: Mapping[str, float] | None,
     models: Sequence[str | float] | None,
-    metric: str,
 ) -> dict[int, Floats]:
     """Return derivatives of how much better the choice is than what draws choose, and of what is to be kept."""
     p = importance(laws.objectives, preference, "weighted")
     made = decide(laws, final, preference=preference, at_least=at_least, models=models, metric=metric)
-    places = np.r_[made.chosen, made.picked]
-    pool = made.pool.of(made.pool.place[places], made.pool.mix[places])
-    losses = pool.losses(metric)
-    found: dict[int, Floats] = {}
-    for k, fit in enumerate(fits):
-        slopes = fit.slope(losses[:, k])[:, None] * _derivatives(laws, fit, k, pool.parameters, pool.effort)
-        rows = p[k] / p.sum() * (slopes[1:] - slopes[0])
-        found[k] = np.vstack([rows, slopes[:1]]) if laws.objectives[k] in (at_least or {}) else rows
-    return found
+    found = made.options.only([made.chosen, *made.picked])
+    losses = found.losses(metric)
+    rows: dict[int, Floats] = {}
+    for k, fit in enumerate(laws.fits[metric]):
+        slopes = fit.slope(losses[:, k])[:, None] * _derivatives(laws, fit, k, found.parameters, found.effort)
+        rows[k] = p[k] / p.sum() * (slopes[1:] - slopes[0])
+        if laws.objectives[k] in (at_least or {}):
+            rows[k] = np.vstack([rows[k], slopes[:1]])
+    return rows
 
 
 class _Parameters:
     """Covariance of one law's parameters, as runs are added."""
 
-    def __init__(self, laws: Laws, metric: str, own: int, candidates: Candidates, targets: Floats) -> None:
+    def __init__(self, laws: Laws, metric: str, own: int, candidates: Options, targets: Floats) -> None:
         fit, runs = laws.fits[metric][own], laws.runs
         self.noise = fit.fitted.sigma**2
         seen = _derivatives(laws, fit, own, runs.parameters, runs.effort)
@@ -212,7 +164,7 @@ class _Parameters:
             seen = np.vstack([seen, base])
         _, spread = fit.form.prior()
         self.covariance = np.linalg.inv(seen.T @ seen / self.noise + np.diag(1 / spread**2))
-        self.options = _derivatives(laws, fit, own, candidates.parameters, candidates.pairs)
+        self.options = _derivatives(laws, fit, own, candidates.parameters, candidates.effort)
         self.targets = targets
 
     @property

@@ -30,18 +30,8 @@ class Hypervolume:
 def hypervolume(values: Floats, ideal: Floats, nadir: Floats) -> float:
     """Return the hypervolume of points normalised so that the ideal is 0 and the nadir 1, with reference 1.1.
 
-    Exact, by moocore (Fonseca et al., CEC 2006; Guerreiro and Fonseca, 2017).
-
-    Parameters
-    ----------
-    values : ndarray, shape (n, K)
-    ideal, nadir : ndarray, shape (K,)
-        Of all sets that are compared: a volume means nothing without them.
-
-    Returns
-    -------
-    float
-        In [0, 1.1**K] where the ideal bounds the points.
+    Exact, by moocore (Fonseca et al., CEC 2006; Guerreiro and Fonseca, 2017). Ideal and nadir (K,) are those of all
+    sets that are compared: a volume means nothing without them.
 
     Raises
     ------
@@ -61,16 +51,9 @@ def hypervolume_interval(
 
     Parameters
     ----------
-    values : ndarray, shape (n, K)
-    draws : ndarray, shape (B, n, K)
+    values, draws : ndarray, shapes (n, K) and (B, n, K)
     ideal, nadir : ndarray, shape (K,)
         As for `hypervolume`.
-    confidence : float
-
-    Raises
-    ------
-    DataError
-        As `hypervolume`.
     """
     value = hypervolume(values, ideal, nadir)
     samples = _volumes(np.asarray(draws, dtype=np.float64), ideal, nadir)

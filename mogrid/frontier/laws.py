@@ -73,11 +73,8 @@ class HeldOut:
 
     def to_json(self) -> dict[str, float]:
         """Return mean, median and largest error."""
-        return {
-            "mean": float(self.errors.mean()),
-            "median": float(np.median(self.errors)),
-            "largest": float(self.errors.max()),
-        }
+        of = {"mean": self.errors.mean(), "median": np.median(self.errors), "largest": self.errors.max()}
+        return {word: float(error) for word, error in of.items()}
 
 
 @dataclass(frozen=True)
@@ -109,8 +106,9 @@ class ExchangeRates:
     objectives : tuple of K str
     value, low, high : ndarray, shape (K, K)
         t_kj: what a pair of objective j (column) is worth to objective k (row), in pairs of its own; 1 on the diagonal.
+        NaN where no run had pairs of j, or of k.
     base, base_low, base_high : ndarray, shape (K,)
-        T_k: what the base model brings, in pairs.
+        T_k: what the base model brings, in pairs of its own.
     """
 
     objectives: tuple[str, ...]
@@ -122,16 +120,18 @@ class ExchangeRates:
     base_high: Floats
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values, by objective."""
-        names = self.objectives
-        tables = (("value", self.value), ("low", self.low), ("high", self.high))
-        bases = (("value", self.base), ("low", self.base_low), ("high", self.base_high))
+        """Return plain values, by objective; None for NaN."""
+
+        def three(place: tuple[int, ...], *tables: Floats) -> dict[str, float | None]:
+            values = [float(table[place]) for table in tables]
+            return {w: None if np.isnan(v) else v for w, v in zip(("value", "low", "high"), values, strict=True)}
+
         return {
             name: {
-                "base": {word: float(column[k]) for word, column in bases},
-                "pairs": {other: {word: float(t[k, j]) for word, t in tables} for j, other in enumerate(names)},
+                "base": three((k,), self.base, self.base_low, self.base_high),
+                "pairs": {o: three((k, j), self.value, self.low, self.high) for j, o in enumerate(self.objectives)},
             }
-            for k, name in enumerate(names)
+            for k, name in enumerate(self.objectives)
         }
 
 
@@ -173,6 +173,12 @@ class LawFit:
     def name(self) -> str:
         """Return the candidate's name, as in `held_out`."""
         return law_name(self.form, self.anchored)
+
+    @property
+    def spread(self) -> Floats:
+        """Return the draws of θ (B, p), stretched, with θ itself before them."""
+        middle = self.fitted.theta
+        return np.vstack([middle, middle + self.stretch * (self.draws - middle)])
 
     def log(self, design: Design) -> Floats:
         """Return log losses (m,)."""
@@ -277,29 +283,26 @@ class Laws:
         found = []
         for objective, one in zip(self.objectives, self.fits[self.metric(metric)], strict=True):
             names = one.form.parameters()
-            for name in ("log α", "log β"):
-                if name in names:
-                    column = names.index(name)
-                    low, high = np.quantile(np.exp(one.draws[:, column]), [0.05, 0.95])
-                    value = float(np.exp(one.fitted.theta[column]))
-                    found.append(Exponent(objective, name.removeprefix("log "), value, float(low), float(high)))
+            for name in ("α", "β"):
+                if f"log {name}" in names:
+                    value, *drawn = np.exp(one.spread[:, names.index(f"log {name}")])
+                    found.append(Exponent(objective, name, float(value), *np.quantile(drawn, [0.05, 0.95]).tolist()))
         return tuple(found)
 
     def exchange(self, metric: str | None = None) -> ExchangeRates:
         """Return what pairs of each objective are worth to each other. Raises `DataError` where no law says so."""
-        found = self.rates[self.metric(metric)]
-        count = len(self.objectives)
-        if not self.has_rates(self.metric(metric)):
+        metric, count = self.metric(metric), len(self.objectives)
+        if not self.has_rates(metric):
             raise DataError("exchange rates need runs of several mixes of at least two objectives")
         table, base = np.ones((3, count, count)), np.empty((3, count))
-        for k, one in enumerate(found):
-            names = one.form.parameters()
-            place = names.index("log T")
-            middle = one.fitted.theta
-            draws = middle + one.stretch * (one.draws - middle)
-            sides = np.vstack([middle, np.quantile(draws, [0.05, 0.95], axis=0)])
+        for k, one in enumerate(self.rates[metric]):
+            place = one.form.parameters().index("log T")
+            sides = np.vstack([one.spread[0], np.quantile(one.spread[1:], [0.05, 0.95], axis=0)])
             table[:, k, [j for j in range(count) if j != k]] = sides[:, place + 1 : place + count]
             base[:, k] = self.d0 * np.exp(sides[:, place])
+        without = self.runs.pairs.sum(axis=0) == 0
+        table[:, without[:, None] | without & ~np.eye(count, dtype=bool)] = np.nan
+        base[:, without] = np.nan
         return ExchangeRates(self.objectives, *table, *base)
 
     def has_rates(self, metric: str) -> bool:
@@ -314,7 +317,7 @@ class Laws:
         """Return the fits, without the draws."""
         found: dict[str, Any] = {}
         for metric, fits in self.fits.items():
-            exponents = self.exponents(metric)
+            exponents = [(e.objective, e.name, {**vars(e), "identified": e.identified}) for e in self.exponents(metric)]
             found[metric] = {
                 objective: {
                     "form": one.name,
@@ -324,11 +327,7 @@ class Laws:
                     "unit": one.unit,
                     "n0": self.n0,
                     "d0": self.d0,
-                    "exponents": {
-                        e.name: {"value": e.value, "low": e.low, "high": e.high, "identified": e.identified}
-                        for e in exponents
-                        if e.objective == objective
-                    },
+                    "exponents": {name: value for of, name, value in exponents if of == objective},
                     "r2": one.fitted.r2,
                     "noise": one.fitted.sigma,
                     "held_out": {

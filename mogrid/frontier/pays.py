@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mogrid.frontier.laws import Laws
-from mogrid.frontier.pool import affordable
+from mogrid.frontier.options import affordable
 from mogrid.frontier.rules import importance
 
 __all__ = ["MixingPays", "mixing_pays"]
@@ -72,28 +72,19 @@ def mixing_pays(
     ConfigError
         As `plan`.
     """
-    metric = laws.metric(metric)
-    p = importance(laws.objectives, preference, "weighted")
-    count = len(p)
-    pool = affordable(laws, budget, [model])
-    pool = pool + pool.of(np.zeros(count, dtype=np.intp), np.eye(count))
+    p, found = importance(laws.objectives, preference, "weighted"), affordable(laws, budget, [model])
+    seen = np.flatnonzero(laws.runs.pairs.sum(axis=0) > 0)
+    found = found + found.of(np.zeros(len(seen), dtype=np.intp), np.eye(len(p))[seen])
 
     def gains(losses: Floats) -> tuple[Floats, Floats]:
         scalar = losses @ p / p.sum()
-        single = scalar[..., -count:].min(axis=-1)
+        single = scalar[..., -len(seen) :].min(axis=-1)
         return np.asarray((single - scalar.min(axis=-1)) / single), scalar
 
-    gain, here = gains(pool.losses(metric))
-    drawn, _ = gains(pool.loss_draws(metric))
+    gain, here = gains(found.losses(metric))
+    drawn, _ = gains(found.loss_draws(metric))
     low, high = np.quantile(drawn, [0.05, 0.95])
     probability = float((drawn > margin).mean())
-    return MixingPays(
-        probability >= 0.5,
-        probability,
-        float(gain),
-        float(low),
-        float(high),
-        {name: float(share) for name, share in zip(laws.objectives, pool.mix[int(here.argmin())], strict=True)},
-        laws.objectives[int(here[-count:].argmin())],
-        margin,
-    )
+    mix = dict(zip(laws.objectives, found.mix[int(here.argmin())].tolist(), strict=True))
+    single = laws.objectives[seen[int(here[-len(seen) :].argmin())]]
+    return MixingPays(probability >= 0.5, probability, float(gain), float(low), float(high), mix, single, margin)

@@ -2,59 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mogrid.errors import ConfigError
+from mogrid.errors import ConfigError, nearest
 from mogrid.frontier.convex import Target, is_convex, solve_mix
 from mogrid.frontier.laws import Laws
-from mogrid.frontier.measurements import Measurements, as_losses
+from mogrid.frontier.measurements import Measurements, as_losses, is_loss
+from mogrid.frontier.options import Options, affordable, box
 from mogrid.frontier.plans import NEAR, Plan
-from mogrid.frontier.pool import Pool, affordable, best, box, caps_of
-from mogrid.frontier.rules import PREFERRING, importance
+from mogrid.frontier.rules import PREFERRING, importance, pick
 from mogrid.frontier.search import search_mixes
 
-__all__ = ["Decision", "PlannedFront", "decide", "plan", "planned_front"]
+__all__ = ["Decision", "decide", "plan", "planned_front"]
 
 Floats = NDArray[np.float64]
 
 _CONFIDENCE = 0.9
 
 
-@dataclass(frozen=True)
-class PlannedFront:
-    """What a budget is foretold to reach.
-
-    Attributes
-    ----------
-    models : tuple of m (str or None)
-        The base model; None for a size between the runs' models.
-    parameters : ndarray, shape (m,)
-    mix, pairs : ndarray, shape (m, K)
-    values : dict of metric to ndarray, shape (m, K)
-    metric : str
-        The one in which no point dominates another.
-    """
-
-    models: tuple[str | None, ...]
-    parameters: Floats
-    mix: Floats
-    pairs: Floats
-    values: dict[str, Floats]
-    metric: str
-
-    def losses(self) -> Floats:
-        """Return values (m, K) of the front's metric, lower is better."""
-        return as_losses(self.values[self.metric], self.metric)
-
-
 def planned_front(
     laws: Laws, budget: float, *, models: Sequence[str | float] | None = None, metric: str | None = None, seed: int = 0
-) -> PlannedFront:
-    """Return the front that a budget is foretold to reach, over base models and mixes; pymoo searches it.
+) -> Options:
+    """Return what a budget is foretold to reach, over base models and mixes, and no other dominates; found by pymoo.
 
     Parameters
     ----------
@@ -71,25 +45,15 @@ def planned_front(
     ConfigError
         The budget is not positive, or buys no amount of data that the laws can speak of; or an unknown model or metric.
     """
-    metric = laws.metric(metric)
-    found = _front(affordable(laws, budget, models), metric, seed)
-    return PlannedFront(
-        tuple(found.names[i] for i in found.place),
-        found.parameters,
-        found.mix,
-        found.pairs,
-        {m: laws.predict(found.parameters, found.effort, m) for m in laws.metrics},
-        metric,
-    )
+    return _front(affordable(laws, budget, models), laws.metric(metric), seed)
 
 
-def _front(pool: Pool, metric: str, seed: int) -> Pool:
+def _front(found: Options, metric: str, seed: int) -> Options:
     import moocore
 
-    used, mixes = np.unique(pool.place), np.unique(pool.mix, axis=0)
-    if len(mixes) == 1:
-        found = pool
-    else:
+    used, mixes = np.unique(found.place), np.unique(found.mix, axis=0)
+    if len(mixes) > 1:
+        pool = found
 
         def losses(place: NDArray[np.intp], mix: Floats) -> Floats:
             return pool.of(used[place], mix).losses(metric)
@@ -101,18 +65,18 @@ def _front(pool: Pool, metric: str, seed: int) -> Pool:
 
 @dataclass(frozen=True)
 class Decision:
-    """A choice among candidates, and the choices that draws of the laws make.
+    """A choice among options, and the choices that draws of the laws make.
 
     Attributes
     ----------
-    pool : Pool
+    options : Options
     chosen : int
     picked : ndarray of int, shape (B,)
     margins : ndarray, shape (m, K)
         By how much losses must stay below what is asked for a run to keep it surely.
     """
 
-    pool: Pool
+    options: Options
     chosen: int
     picked: NDArray[np.intp]
     margins: Floats
@@ -127,27 +91,90 @@ def decide(
     models: Sequence[str | float] | None = None,
     metric: str | None = None,
     method: str = "weighted",
-    surety: float = 0.9,
+    surety: float = _CONFIDENCE,
     seed: int = 0,
 ) -> Decision:
     """Return the choice that `plan` tells, also where nothing keeps `at_least`: the nearest to it then."""
     metric = laws.metric(metric)
-    p, caps = importance(laws.objectives, preference, method), caps_of(laws, metric, at_least)
+    p, caps = importance(laws.objectives, preference, method), _caps(laws, metric, at_least)
     if not 0 < surety < 1:
         raise ConfigError(f"surety is a probability between 0 and 1, got {surety!r}")
-    pool = affordable(laws, budget, models)
-    losses = pool.losses(metric)
-    margins = _margins(pool, metric, caps, surety, seed)
-    first = best(losses, caps - margins, method, p)
-    exact = _exact(pool, metric, losses, caps - margins[first], method, p, seed)
+    found = affordable(laws, budget, models)
+    losses, margins = found.losses(metric), _margins(found, metric, caps, surety, seed)
+    first = _best(losses, caps - margins, method, p)
+    exact = _exact(found, metric, losses, caps - margins[first], method, p, seed)
     if exact is not None:
-        pool = pool + exact
-        losses = pool.losses(metric)
-        margins = np.vstack([margins, np.repeat(margins[first][None], len(exact.place), axis=0)])
+        found = found + exact
+        losses, margins = found.losses(metric), np.vstack([margins, np.tile(margins[first], (len(exact), 1))])
     # Interior-point solutions keep a cap to some digits.
-    chosen = best(losses, caps - margins + 1e-6, method, p)
-    picked = np.array([best(values, caps, method, p) for values in pool.loss_draws(metric)])
-    return Decision(pool, chosen, picked, margins)
+    chosen = _best(losses, caps - margins + 1e-6, method, p)
+    picked = np.array([_best(values, caps, method, p) for values in found.loss_draws(metric)])
+    return Decision(found, chosen, picked, margins)
+
+
+def _caps(laws: Laws, metric: str, at_least: Mapping[str, float] | None) -> Floats:
+    """Return the least good values allowed, as losses (K,); inf where anything is."""
+    caps = np.full(len(laws.objectives), np.inf)
+    for name, value in (at_least or {}).items():
+        if name not in laws.objectives:
+            raise ConfigError(f"at least: no objective {name!r}{nearest(name, laws.objectives)}")
+        good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+        if not good or (not is_loss(metric) and value > 1):
+            raise ConfigError(f"at least: {name!r} needs a value of {metric!r}, got {value!r}")
+        caps[laws.objectives.index(name)] = float(as_losses(np.array(float(value)), metric))
+    return caps
+
+
+def _best(losses: Floats, caps: Floats, method: str, p: Floats) -> int:
+    """Return the choice among points (m, K) that keep the caps; the one nearest to keeping them where none does."""
+    over = np.clip(losses - caps, 0, None).max(axis=1)
+    able = np.flatnonzero(over <= 0)
+    if not len(able):
+        return int(over.argmin())
+    if method == "weighted":
+        return int(able[(losses[able] @ p).argmin()])
+    return int(able[pick(losses[able], method, p)])
+
+
+def _margins(found: Options, metric: str, caps: Floats, surety: float, seed: int) -> Floats:
+    """Return by how much losses (m, K) must stay below their caps for one run to keep them with some surety."""
+    margins, asked = np.zeros_like(found.mix), np.isfinite(caps)
+    if asked.any():
+        confidence = abs(2 * surety - 1)
+        ends = found.laws.interval(found.parameters, found.effort, metric, confidence=confidence, seed=seed)
+        sides = as_losses(ends, metric)
+        worst = sides.max(axis=2) if surety >= 0.5 else sides.min(axis=2)
+        margins[:, asked] = (worst - found.losses(metric))[:, asked]
+    return margins
+
+
+def _exact(
+    found: Options, metric: str, losses: Floats, caps: Floats, method: str, p: Floats, seed: int
+) -> Options | None:
+    """Return the convex program's solutions, one a model; pymoo's front where the laws are not convex."""
+    laws = found.laws
+    low, high = box(laws.runs)
+    if np.allclose(low, high):
+        return None
+    logs = np.full(len(p), np.inf)
+    for k in np.flatnonzero(np.isfinite(caps)):
+        logs[k] = laws.fits[metric][k].scale.log(as_losses(caps[k], metric))
+    ends: tuple[Floats | None, Floats | None] = (None, None)
+    if method == "chebyshev":
+        import moocore
+
+        within = losses[(losses <= caps).all(axis=1)]
+        front = within[np.asarray(moocore.is_nondominated(within), dtype=bool)] if len(within) else losses
+        ends = front.min(axis=0), front.max(axis=0)
+    target = Target(p, *ends, logs)
+    if method not in PREFERRING or not is_convex(laws, metric, target):
+        return _front(found, metric, seed)
+    solved = {
+        int(place): solve_mix(laws, metric, target, float(found.flops[0]), float(found.sizes[place]), low, high)
+        for place in np.unique(found.place)
+    }
+    kept = {place: mix for place, mix in solved.items() if mix is not None}
+    return found.of(np.array(list(kept)), np.array(list(kept.values()))).tidy() if kept else None
 
 
 def plan(
@@ -159,7 +186,7 @@ def plan(
     models: Sequence[str | float] | None = None,
     metric: str | None = None,
     method: str = "weighted",
-    surety: float = 0.9,
+    surety: float = _CONFIDENCE,
     runs: int = 1,
     recipe: str | None = None,
     seed: int = 0,
@@ -199,96 +226,47 @@ def plan(
     """
     metric = laws.metric(metric)
     made = decide(
-        laws,
-        budget,
-        preference=preference,
-        at_least=at_least,
-        models=models,
-        metric=metric,
-        method=method,
-        surety=surety,
-        seed=seed,
-    )
-    pool, index, caps = made.pool, made.chosen, caps_of(laws, metric, at_least)
-    losses = pool.losses(metric) + made.margins
-    if (losses[index] > caps + 1e-5).any():
-        raise ConfigError(_out_of_reach(laws, metric, losses, caps, index))
-    mixes, chosen = pool.mix[made.picked], pool.mix[index]
-    spread = np.quantile(mixes, [0.05, 0.95], axis=0)
-    size, effort = float(pool.parameters[index]), pool.effort[index]
+        laws, budget, preference=preference, at_least=at_least, models=models, metric=metric, method=method,
+        surety=surety, seed=seed,
+    )  # fmt: skip
+    found, caps = made.options, _caps(laws, metric, at_least)
+    losses = found.losses(metric) + made.margins
+    if (losses[made.chosen] > caps + 1e-5).any():
+        raise ConfigError(_out_of_reach(laws, metric, losses, caps, made.chosen))
+    mixes, one = found.mix[made.picked], found.only([made.chosen])
+    mix, low, high = one.mix[0], *np.quantile(mixes, [0.05, 0.95], axis=0)
 
     def named(values: Floats) -> dict[str, float]:
         return {name: float(value) for name, value in zip(laws.objectives, values, strict=True)}
 
-    predicted = {}
+    predicted: dict[str, dict[str, dict[str, float]]] = {}
     for each in laws.metrics:
-        value = laws.predict(size, effort, each)[0]
-        ends = laws.interval(size, effort, each, runs=runs, confidence=_CONFIDENCE, seed=seed)[0]
+        ends = laws.interval(one.parameters, one.effort, each, runs=runs, confidence=_CONFIDENCE, seed=seed)[0]
+        columns = {"value": one.values(each)[0], "low": ends[:, 0], "high": ends[:, 1]}
         predicted[each] = {
-            name: {"value": float(v), "low": float(low), "high": float(high)}
-            for name, v, (low, high) in zip(laws.objectives, value, ends, strict=True)
+            name: {word: float(column[k]) for word, column in columns.items()} for k, name in enumerate(laws.objectives)
         }
-    asked = named(importance(laws.objectives, preference, method)) if method in PREFERRING else None
     return Plan(
         budget=float(budget),
         metric=metric,
         method=method,
-        preference=asked,
+        preference=named(importance(laws.objectives, preference, method)) if method in PREFERRING else None,
         at_least={name: float(value) for name, value in at_least.items()} if at_least else None,
-        model=pool.names[pool.place[index]],
-        parameters=size,
+        model=one.models[0],
+        parameters=float(one.parameters[0]),
         spend=laws.runs.spend[0],
-        mix=named(chosen),
-        mix_low=named(np.minimum(spread[0], chosen)),
-        mix_high=named(np.maximum(spread[1], chosen)),
-        pairs=named(pool.pairs[index]),
+        mix=named(mix),
+        mix_low=named(np.minimum(low, mix)),
+        mix_high=named(np.maximum(high, mix)),
+        pairs=named(one.pairs[0]),
         predicted=predicted,
-        probability=float((np.abs(mixes - chosen).sum(axis=1) / 2 <= NEAR + 1e-9).mean()),
-        same_model=float((pool.place[made.picked] == pool.place[index]).mean()),
+        probability=float((np.abs(mixes - mix).sum(axis=1) / 2 <= NEAR + 1e-9).mean()),
+        same_model=float((found.place[made.picked] == one.place[0]).mean()),
         extrapolation=float(budget / laws.runs.flops.max()),
-        edge=_edge(laws.runs, size, chosen, pool.pairs[index]),
+        edge=_edge(laws.runs, float(one.parameters[0]), mix, one.pairs[0]),
         exchange=laws.exchange(metric).to_json() if laws.has_rates(metric) else {},
         recipe=recipe,
     )
-
-
-def _margins(pool: Pool, metric: str, caps: Floats, surety: float, seed: int) -> Floats:
-    """Return by how much losses (m, K) must stay below their caps for one run to keep them with some surety."""
-    margins, asked = np.zeros_like(pool.mix), np.isfinite(caps)
-    if asked.any():
-        confidence = abs(2 * surety - 1)
-        ends = pool.laws.interval(pool.parameters, pool.effort, metric, confidence=confidence, seed=seed)
-        sides = as_losses(ends, metric)
-        worst = sides.max(axis=2) if surety >= 0.5 else sides.min(axis=2)
-        margins[:, asked] = (worst - pool.losses(metric))[:, asked]
-    return margins
-
-
-def _exact(pool: Pool, metric: str, losses: Floats, caps: Floats, method: str, p: Floats, seed: int) -> Pool | None:
-    """Return the convex program's solutions, one a model; pymoo's front where the laws are not convex."""
-    laws = pool.laws
-    low, high = box(laws.runs)
-    if np.allclose(low, high):
-        return None
-    logs = np.full(len(p), np.inf)
-    for k in np.flatnonzero(np.isfinite(caps)):
-        logs[k] = laws.fits[metric][k].scale.log(as_losses(caps[k], metric))
-    ends: tuple[Floats | None, Floats | None] = (None, None)
-    if method == "chebyshev":
-        import moocore
-
-        within = losses[(losses <= caps).all(axis=1)]
-        front = within[np.asarray(moocore.is_nondominated(within), dtype=bool)] if len(within) else losses
-        ends = front.min(axis=0), front.max(axis=0)
-    target = Target(p, *ends, logs)
-    if method not in PREFERRING or not is_convex(laws, metric, target):
-        return _front(pool, metric, seed)
-    solved = {
-        int(place): solve_mix(laws, metric, target, pool.budget, float(pool.sizes[place]), low, high)
-        for place in np.unique(pool.place)
-    }
-    found = {place: mix for place, mix in solved.items() if mix is not None}
-    return pool.of(np.array(list(found)), np.array(list(found.values()))).tidy() if found else None
 
 
 def _out_of_reach(laws: Laws, metric: str, losses: Floats, caps: Floats, index: int) -> str:

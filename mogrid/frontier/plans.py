@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from mogrid.errors import DataError
@@ -40,10 +38,8 @@ class Plan:
         D_k that the budget buys.
     predicted : dict of metric to (dict by objective of {value, low, high})
         With the 90 % prediction interval of the mean over the stated number of runs.
-    probability : float
-        Share of draws that choose a mix within `NEAR` of this one.
-    same_model : float
-        Share of draws that choose this model.
+    probability, same_model : float
+        Share of draws that choose a mix within `NEAR` of this one, and this model.
     extrapolation : float
         Budget over the FLOPs of the dearest run.
     edge : tuple of str
@@ -78,21 +74,10 @@ class Plan:
         """Return plain values."""
         return {**asdict(self), "edge": list(self.edge)}
 
-    def save(self, path: Path) -> None:
-        """Write the plan as JSON, whole or not at all."""
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_text(json.dumps(self.to_json(), indent=2, allow_nan=False, ensure_ascii=False) + "\n", "utf-8")
-        os.replace(draft, path)
-
     @staticmethod
-    def load(path: Path) -> Plan:
-        """Read what `save` wrote. Raises `DataError` for anything else."""
-        try:
-            found = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: cannot be read ({error})") from error
-        names = {field.name for field in fields(Plan)}
-        if not isinstance(found, dict) or set(found) != names:
-            odd = sorted(names ^ set(found)) if isinstance(found, dict) else []
-            raise DataError(f"{path}: not a plan as `mogrid plan` writes it{': ' + ', '.join(odd) if odd else ''}")
-        return Plan(**{**found, "edge": tuple(found["edge"])})
+    def from_json(value: Mapping[str, Any]) -> Plan:
+        """Return the plan of plain values. Raises `DataError` for fields that no plan has, or that one lacks."""
+        odd = sorted({field.name for field in fields(Plan)} ^ set(value))
+        if odd:
+            raise DataError(f"not a plan: {', '.join(odd)}")
+        return Plan(**{**value, "edge": tuple(value["edge"])})

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,16 +53,6 @@ class Front:
 
         return np.asarray(moocore.is_nondominated(self.values, keep_weakly=True), dtype=bool)
 
-    @property
-    def ideal(self) -> Floats:
-        """Best value of each objective, shape (K,)."""
-        return np.asarray(self.values.min(axis=0))
-
-    @property
-    def nadir(self) -> Floats:
-        """Worst value of each objective among the non-dominated runs, shape (K,)."""
-        return np.asarray(self.values[self.non_dominated()].max(axis=0))
-
     def means(self) -> tuple[tuple[str, ...], Floats, Floats]:
         """Return (strategies, means (s, K), half-widths of 95 % t-intervals over seeds (s, K); NaN for one seed)."""
         from scipy.special import stdtrit
@@ -102,24 +90,3 @@ class Front:
             stretch = np.sqrt(len(rows) / max(len(rows) - 1, 1))
             result[:, i] = mean + stretch * (values[taken[key]].mean(axis=1) - mean)
         return result
-
-    def only(self, labels: Sequence[str]) -> Front:
-        """Return the runs of some strategies."""
-        keep = [i for i, label in enumerate(self.labels) if label in set(labels)]
-        if not keep:
-            raise DataError(f"no run of {', '.join(map(repr, labels))}")
-        return Front(
-            self.objectives,
-            self.values[keep],
-            tuple(self.labels[i] for i in keep),
-            tuple(self.seeds[i] for i in keep),
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            "objectives": list(self.objectives),
-            "values": self.values.tolist(),
-            "labels": list(self.labels),
-            "seeds": list(self.seeds),
-        }

@@ -174,7 +174,8 @@ def _candidates(runs: Measurements, form: str | None) -> list[Form]:
     sized, mixed = len(runs.sizes) > 1 and len(set(runs.sizes.values())) > 1, len(mixes) > 1
     if not sized and not mixed and np.ptp(np.log(runs.pairs.sum(axis=1))) < SAME:
         raise DataError(f"{len(runs)} runs of one model, one amount of data and one mix: nothing varies")
-    if mixed and np.linalg.matrix_rank(mixes - mixes.mean(axis=0), tol=1e-6) < count - 1:
+    varying = np.ptp(mixes, axis=0) > 1e-3  # an objective may have no pairs in any run, or always the same share
+    if mixed and np.linalg.matrix_rank((mixes - mixes.mean(axis=0))[:, varying], tol=1e-3) < varying.sum() - 1:
         raise DataError("the mixes lie on a line or plane: vary the share of every objective independently")
     varies = {"sized": sized, "mixed": mixed}
     forms: list[Form] = [Exchange(count, **varies)]

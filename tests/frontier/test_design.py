@@ -5,15 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mogrid.errors import ConfigError, DataError
-from mogrid.frontier import Candidates, Laws, fit_laws, next_runs
+from mogrid.errors import ConfigError
+from mogrid.frontier import Laws, Options, fit_laws, next_runs, options_of
 from tests.frontier.truth import MIXES, SIZES, TOTALS, Truth, sweep
 
 SELFISH = np.array([[1, 0.05, 0.05], [0.05, 1, 0.05], [0.05, 0.05, 1]])
 
 
-def candidates(runs) -> Candidates:
-    return Candidates(runs.parameters, runs.effort, runs.flops)
+def candidates(laws: Laws, runs=None) -> Options:
+    """Return runs as options: they cost what they cost."""
+    runs = laws.runs if runs is None else runs
+    place = np.searchsorted(SIZES, runs.parameters)
+    return options_of(laws, [1e9], MIXES).of(place, runs.mix, runs.flops)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,7 @@ def slopes(laws: Laws, k: int, parameters, pairs) -> np.ndarray:
 
 def test_the_promised_variance_is_that_of_a_refit_design(laws) -> None:
     """Adding rows one by one (Sherman and Morrison) is the inverse of the whole information matrix."""
-    runs, options = laws.runs, candidates(laws.runs)
+    runs, options = laws.runs, candidates(laws)
     found = next_runs(laws, options, 3 * options.flops.max())
     assert 0 < found.flops <= 3 * options.flops.max()
     dear = options.flops >= np.quantile(options.flops, 0.9)
@@ -53,18 +56,18 @@ def test_the_promised_variance_is_that_of_a_refit_design(laws) -> None:
 
 def test_the_variance_of_the_choice_falls_most_by_the_runs_for_the_choice(laws) -> None:
     budget, final = float(laws.runs.flops.max()), 2 * float(laws.runs.flops.max())
-    options = Candidates.grid(laws, SIZES, [budget / 8, budget / 4], MIXES)
+    options = options_of(laws, [budget / 8, budget / 4], MIXES)
     choice = next_runs(laws, options, budget, final=final)
     assert choice.after["choice"] < choice.before["choice"]
     plain = next_runs(laws, options, budget)
-    worse = next_runs(laws, options.taken(plain.rows), budget * 10, final=final, most=1)
+    worse = next_runs(laws, options.only(plain.rows), budget * 10, final=final, most=1)
     assert choice.after["choice"] <= worse.after["choice"] * 1.02
 
 
 def test_what_nobody_asks_for_needs_no_runs(laws) -> None:
     """Where a preference leaves an objective out, its law does not matter to the choice, unless it is to be kept."""
     final = 2 * float(laws.runs.flops.max())
-    options = candidates(laws.runs)
+    options = candidates(laws)
     one = next_runs(laws, options, float(options.flops.max()), final=final, preference={"effectiveness": 1})
     kept = next_runs(
         laws, options, float(options.flops.max()), final=final, preference={"effectiveness": 1}, at_least={"ood": 1.7}
@@ -74,7 +77,7 @@ def test_what_nobody_asks_for_needs_no_runs(laws) -> None:
 
 
 def test_budgets_and_repeats_are_kept(laws) -> None:
-    options = candidates(laws.runs)
+    options = candidates(laws)
     assert len(next_runs(laws, options, float(options.flops.min()), most=1).rows) == 1
     many = next_runs(laws, options, float(options.flops.sum()) * 10, most=2)
     assert max(np.bincount(many.rows)) == 2
@@ -85,7 +88,7 @@ def test_base_models_count_as_data() -> None:
     runs = sweep(rng=np.random.default_rng(8), base=True, noise=0.002)
     found = fit_laws(runs, draws=4, metrics=["ce"], form="exchange")
     assert any(fit.anchored for fit in found.fits["ce"])
-    assert next_runs(found, candidates(runs), float(runs.flops.max())).rows
+    assert next_runs(found, candidates(found), float(runs.flops.max())).rows
 
 
 @pytest.mark.parametrize(
@@ -99,14 +102,7 @@ def test_base_models_count_as_data() -> None:
 def test_bad_requests_are_refused(laws, options, message) -> None:
     given = {"budget": float(laws.runs.flops.max())} | options
     with pytest.raises(ConfigError, match=message):
-        next_runs(laws, candidates(laws.runs), **given)
-
-
-def test_bad_candidates_are_refused() -> None:
-    with pytest.raises(DataError, match="finite and positive"):
-        Candidates(np.array([1.0]), np.ones((1, 3)), np.array([np.nan]))
-    with pytest.raises(DataError, match="as each other"):
-        Candidates(np.ones(2), np.ones((1, 3)), np.ones(1))
+        next_runs(laws, candidates(laws), **given)
 
 
 @pytest.mark.slow
@@ -117,15 +113,16 @@ def test_by_replay_chosen_runs_beat_random_ones() -> None:
     cheap = np.flatnonzero(full.pairs.sum(axis=1) == TOTALS[0])
     rest = np.setdiff1d(np.arange(len(full)), cheap)
     budget, final = 0.15 * float(full.flops[rest].sum()), 2 * float(full.flops.max())
-    pool = Candidates.grid(fit_laws(full, draws=2, form="exchange", metrics=["ce"]), SIZES, [final], MIXES)
+    every = fit_laws(full, draws=2, form="exchange", metrics=["ce"])
+    last = options_of(every, [final], MIXES)
 
     def error(rows) -> float:
         mask = np.isin(np.arange(len(full)), [*cheap, *rows])
         laws = fit_laws(full.only(mask), form="exchange", draws=2, metrics=["ce"])
-        return float(np.abs(laws.predict(pool.parameters, pool.pairs) / law(pool.parameters, pool.pairs) - 1).mean())
+        return float(np.abs(laws.predict(last.parameters, last.pairs) / law(last.parameters, last.pairs) - 1).mean())
 
     start = fit_laws(full.only(np.isin(np.arange(len(full)), cheap)), form="exchange", draws=40, metrics=["ce"])
-    options = Candidates(full.parameters[rest], full.pairs[rest], full.flops[rest])
+    options = candidates(every).only(rest)
     ours = error(rest[list(next_runs(start, options, budget, final=final, most=1).rows)])
     others = []
     for _ in range(10):

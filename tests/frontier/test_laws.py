@@ -24,6 +24,9 @@ ALL = [
 ]
 
 
+LINE = np.column_stack([t := np.linspace(0.1, 0.4, 4), t, 1 - 2 * t])
+
+
 @pytest.fixture(scope="module")
 def laws() -> Laws:
     return fit_laws(sweep(rng=np.random.default_rng(0), seeds=2), metrics=["ce"])
@@ -258,7 +261,7 @@ def test_weights_follow_the_effort() -> None:
         (sweep(), {"form": "exchang"}, "no law 'exchang'; did you mean 'exchange'"),
         (sweep(), {"metrics": ["ndgc"]}, "no metric 'ndgc'; did you mean 'ndcg'"),
         (sweep(sizes=SIZES[:1], totals=TOTALS[:1], mixes=MIXES[:1]), {}, "1 runs of one model.*nothing varies"),
-        (sweep(mixes=MIXES[[0, 1, 3]]), {}, "the mixes lie on a line or plane"),
+        (sweep(mixes=LINE), {}, "the mixes lie on a line or plane"),
         (sweep(sizes=SIZES[:1], totals=TOTALS[:1], mixes=MIXES[:3]), {}, "needs 4 distinct cells .*got 3 from 3 runs"),
         (sweep(mixes=MIXES[-1:]), {"form": "capacity"}, "law 'capacity' is over mixes, but the runs have one"),
         (
@@ -276,3 +279,16 @@ def test_what_cannot_be_fitted_is_refused(runs, options, message) -> None:
 def test_every_form_has_a_name() -> None:
     names = [make(3, sized=True, mixed=True).name for make in ALL]
     assert sorted(names) == sorted(FORMS)
+
+
+def test_an_objective_that_no_run_trained_has_a_law_but_no_rate_of_its_own() -> None:
+    """Judged only: what its pairs would be worth, and its loss in such pairs, nobody can say; its loss is foretold."""
+    mixes = MIXES[MIXES[:, 2] == 0]
+    runs = sweep(mixes=mixes, rng=np.random.default_rng(14))
+    found = fit_laws(runs, metrics=["ce"], draws=30)
+    pairs = np.array([[3000, 5000, 0.0]])
+    np.testing.assert_allclose(found.predict(4e5, pairs), Truth()(np.array([4e5]), pairs), rtol=0.02)
+    rates = found.exchange()
+    np.testing.assert_array_equal(np.isnan(rates.value), [[0, 0, 1], [0, 0, 1], [1, 1, 1]])
+    assert np.isnan(rates.base).tolist() == [False, False, True]
+    assert rates.to_json()["typos"]["base"] == dict.fromkeys(("value", "low", "high"))
