@@ -205,12 +205,12 @@ def weight_errors(size: str, batch_size: int, steps: int, scratch: Path) -> dict
     probes: dict[str, Any] = {f"sketch, {s}": Sketch(trained, s) for s in SKETCHES}
     probes["last_layers, 1"] = LastLayers(trained, last_layers(model, 1))
     engine = _Watched(trained, trainer.objectives, trainer.solver, probes=probes, errors=errors)
-    trainer._engine = engine
+    trainer._engines[None] = engine
     twin = make_engine("representation", model, trained, trainer.objectives, MGDA())
     loader = iter(trainer.get_train_dataloader())
     optimiser: Any = trainer.optimizer
     for _ in range(steps):
-        trainer._engine = engine
+        trainer._engines[None] = engine
         batch = next(loader)
         report = twin.accumulate(trainer._losses(model, {k: dict(v) for k, v in batch.items()}))
         trainer.training_step(model, {key: dict(value) for key, value in batch.items()})

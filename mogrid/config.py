@@ -123,7 +123,7 @@ def read_yaml(path: Path | str) -> YamlFile:
         raise ConfigError(f"{path}: cannot be read ({reason})") from error
     try:
         node = yaml.compose(text, Loader=_Loader)
-        value = yaml.load(text, Loader=_Loader)
+        value = _Loader(text).get_single_data()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
@@ -167,7 +167,7 @@ def parse_changes(settings: Sequence[str]) -> dict[str, Any]:
         if not equals or not key:
             raise ConfigError(f"--set {setting!r}: expected KEY=VALUE, such as solver.name=mgda")
         try:
-            found[key] = yaml.load(text, Loader=_Loader)
+            found[key] = _Loader(text).get_single_data()
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {setting!r}: {text!r} is not a YAML value") from error
     return found

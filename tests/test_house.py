@@ -27,6 +27,7 @@ LATE = {
     "moocore": "compiled, for hypervolumes alone",
     "matplotlib": "a second, for figures alone",
     "ray": "an extra",
+    "spellchecker": "an extra",
     "ir_datasets": "an extra",
     "peft": "two seconds, for adapters alone",
     "bm25s": "numba where it is installed",

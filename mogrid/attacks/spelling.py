@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -78,9 +77,10 @@ class Corrected(Attack):
 
 def _checker(language: str) -> Any:
     try:
-        checker: Any = import_module("spellchecker").SpellChecker
+        from spellchecker import SpellChecker
     except ModuleNotFoundError as error:
         raise ConfigError("a spell checker needs the package pyspellchecker: pip install 'mogrid[attacks]'") from error
+    checker: Any = SpellChecker
     if language not in checker.languages():
         raise ConfigError(f"no dictionary for language {language!r}{nearest(language, checker.languages())}")
     return checker(language, distance=1)  # two edits cost a hundred times as much

@@ -18,6 +18,8 @@ from mogrid.training.run import default_label, materials, run
 
 __all__ = ["Cell", "cells_of", "run_cell"]
 
+_BESIDE: tuple[tuple[Kind, str], ...] = (("base", "base"), ("bm25", "BM25"))
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -71,10 +73,10 @@ def cells_of(sweep: Sweep, store: Path, progress: Callable[[str], None] = lambda
         name = given.name(label)
         cost = _cost(recipe)
         cells.setdefault(name, Cell(name, label, "trained", keep=keep, cost=cost, **common))
-        for kind, title in (("base", "base"), ("bm25", "BM25")):
+        for kind, title in _BESIDE:
             if kind in settings.rows:
-                own = given.name(title, kind)  # type: ignore[arg-type]
-                cells.setdefault(own, Cell(own, title, kind, cost=0.1 * cost, **common))  # type: ignore[arg-type]
+                own = given.name(title, kind)
+                cells.setdefault(own, Cell(own, title, kind, cost=0.1 * cost, **common))
         for share in settings.merge:
             parents = ((name, share), ("", round(1 - share, 12)))
             title = f"{label}, merged {share:g} with base"

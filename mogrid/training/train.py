@@ -14,7 +14,7 @@ from rich.console import Console
 from mogrid.errors import ConfigError, DataError
 from mogrid.files import held, naming_a_full_disk, write_json
 from mogrid.progress import Progress, status
-from mogrid.runs import RunRecord, RunStore
+from mogrid.runs import Kind, RunRecord, RunStore
 from mogrid.training.card import write_card
 from mogrid.training.fit import Interrupted, ranks
 from mogrid.training.leaks import kept_leaks
@@ -24,6 +24,7 @@ from mogrid.training.run import Materials, materials, run, trained
 
 __all__ = ["train_from_recipe"]
 
+_BESIDE: tuple[tuple[Kind, str], ...] = (("base", "base"), ("bm25", "BM25"))
 _RECIPE, _RUN = "recipe.json", "run.json"
 
 
@@ -97,9 +98,7 @@ def _run(given: Materials, out: Path, console: Console) -> RunRecord:
     others: list[RunRecord] = []
     if given.recipe.evaluation is not None:
         with status(console, "judging the base model and BM25"):
-            others = [
-                run(given, out / kind, label=label, kind=kind) for kind, label in (("base", "base"), ("bm25", "BM25"))
-            ]  # type: ignore[arg-type]
+            others = [run(given, out / kind, label=label, kind=kind) for kind, label in _BESIDE]
     for made in (record, *others):
         store.add(made)
     write_card(out, given.recipe, record, others)
