@@ -11,16 +11,22 @@ import torch
 from sentence_transformers.base.modules import Module
 from torch import nn
 
-from mogrid.errors import ConfigError
+from mogrid.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from torch import Tensor
 
-__all__ = ["blend", "check_mergeable", "fill", "likeness"]
+__all__ = ["METHODS", "blend", "check_mergeable", "fill", "likeness"]
 
 _RELATED = 0.1
 """Cosine of two models' weights above which they can come from one base: without one it is 0 up to rounding."""
+
+_FROM_BASE = (
+    "task_arithmetic", "ties", "dare_linear", "dare_ties", "della", "della_linear", "breadcrumbs", "breadcrumbs_ties",
+)  # fmt: skip
+METHODS = ("linear", "slerp", "nuslerp", "multislerp", *_FROM_BASE)
+"""Ways to merge by shares. The last ones add up what each model changed of a base, whose own share is what is left."""
 
 _PROVENANCE = {"architectures", "transformers_version", "dtype", "torch_dtype", "_name_or_path"}
 """What a configuration says of where the model comes from, not of what it is."""
@@ -121,10 +127,9 @@ def blend(
     shares : mapping of name to float
         Weights of the average; they sum to 1.
     method : str
-        ``linear``, or one of mergekit's, such as ``slerp``, ``ties`` or ``dare_ties``, through
-        ``SentenceTransformer.merge`` (``pip install mergekit``).
+        One of `METHODS`; all but ``linear`` are mergekit's, through ``SentenceTransformer.merge``.
     base : str, optional
-        The one of the models that others' changes are counted from, for methods that ask for one.
+        The one of the models that the others' changes are counted from.
     **parameters
         mergekit's settings of the method, such as ``density``.
 
@@ -134,21 +139,29 @@ def blend(
         The models cannot be merged, shares do not sum to 1, or mergekit is missing or refuses.
     """
     check_mergeable(models)
+    if method not in METHODS:
+        raise ConfigError(f"no way to merge by shares is called {method!r}{nearest(method, METHODS)}")
     if shares.keys() != models.keys() or abs(sum(shares.values()) - 1) > 1e-6:
         raise ConfigError(f"a merge needs a share of every model, 1 in all, got {dict(shares)}")
     first = next(iter(models.values()))
-    if method == "linear":
+    if method == "linear" or max(shares.values()) > 1 - 1e-9:
         merged = copy.deepcopy(first).eval()
         fill(merged, [model.state_dict() for model in models.values()], [shares[name] for name in models])
         return merged
-    names = [name for name in models if name != base]
-    settings: dict[str, Any] = {"weight": [shares[name] for name in names], **parameters}
+    settings: dict[str, Any] = {"weight": [shares[name] for name in models]}
+    start = None
     if method == "slerp":
-        settings = {"t": shares[list(models)[-1]], **parameters}
+        if len(models) != 2:
+            raise ConfigError(f"merging by 'slerp' takes two models, got {len(models)}")
+        settings = {"t": shares[list(models)[1]]}
+    elif method in _FROM_BASE:
+        if base is None:
+            raise ConfigError(f"merging by {method!r} adds up changes of a base: say which model that is")
+        changed = 1 - shares[base]
+        settings = {"weight": [share / changed for name, share in shares.items() if name != base], "lambda": changed}
+        start = models[base]
     try:
-        return type(first).merge(
-            list(models.values()), method, base_model=None if base is None else models[base], parameters=settings
-        )
+        return type(first).merge(list(models.values()), method, base_model=start, parameters={**settings, **parameters})
     except ImportError as error:
         raise ConfigError(f"merging by {method!r} needs mergekit: pip install mergekit") from error
     except (ValueError, TypeError, KeyError, RuntimeError) as error:

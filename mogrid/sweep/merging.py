@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mogrid.attacks.registry import attack_for
+from mogrid.data import Collection, Role
+from mogrid.evaluation import CLEAN, JudgedSplit, PairedTest, holm, judge, paired_test, sample_domain
 from mogrid.evaluation.intervals import bootstrap_interval
 from mogrid.frontier.merges import Merges
-from mogrid.retrieval.merging import check_mergeable, fill
+from mogrid.retrieval.merging import blend, check_mergeable, fill
 from mogrid.sweep.grid import lattice
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-__all__ = ["search_merges", "usual_parts"]
+__all__ = ["compare_merge", "judged_places", "search_merges", "usual_parts", "values_at"]
 
 Values = Mapping[str, Mapping[str, float]]
 """Objective → query → value, higher is better; an objective is the mean over its queries."""
+
+Places = Mapping[str, Sequence[tuple[str, str]]]
+"""Objective → domains and conditions that it is the mean of."""
 
 _AFFORDED = 36
 """Models that are judged at most, unless more is asked for."""
@@ -38,9 +45,11 @@ def search_merges(
     judge: Callable[[SentenceTransformer], Values],
     parts: int | None = None,
     *,
+    method: str = "linear",
+    base: str | None = None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Merges:
-    """Judge the averages of some models' weights, their shares on a lattice of the simplex with all corners.
+    """Judge merges of some models, their shares on a lattice of the simplex with all corners.
 
     Parameters
     ----------
@@ -50,12 +59,14 @@ def search_merges(
         Gives a model's values by objective and query, on select-role data.
     parts : int, optional
         Shares are multiples of 1 / `parts`; `usual_parts` when left out.
+    method, base
+        As for `mogrid.retrieval.merging.blend`.
     progress : callable of the share done
 
     Raises
     ------
     ConfigError
-        The models cannot be merged.
+        The models cannot be merged, or not by this method.
     """
     check_mergeable(models)
     names = tuple(models)
@@ -65,7 +76,10 @@ def search_merges(
     judged: list[list[tuple[float, float, float]]] = []
     objectives: tuple[str, ...] = ()
     for number, shares in enumerate(rows):
-        fill(trial, states, shares)
+        if method == "linear":
+            fill(trial, states, shares)
+        else:
+            trial = blend(models, dict(zip(names, shares, strict=True)), method=method, base=base)
         found = judge(trial)
         objectives = tuple(found)
         judged.append([_with_interval(list(found[name].values())) for name in objectives])
@@ -76,3 +90,63 @@ def search_merges(
 
 def _with_interval(values: Sequence[float]) -> tuple[float, float, float]:
     return (float(np.mean(values)), *bootstrap_interval(values))
+
+
+def judged_places(
+    collection: Collection, role: Role, queries: int | None = None, documents: int | None = None
+) -> tuple[list[JudgedSplit], dict[str, list[tuple[str, str]]]]:
+    """Return what a collection has to be judged on in a role, and the objectives that stand for it, with their places.
+
+    The objectives are the source by its name and under ``typos``, and ``ood``, the mean of the other domains.
+
+    Parameters
+    ----------
+    collection : Collection
+    role : Role
+    queries, documents : int, optional
+        Judge samples of so many of each split and corpus.
+    """
+    source = collection.source
+    splits: list[JudgedSplit] = []
+    places: dict[str, list[tuple[str, str]]] = {}
+    if role in source.splits:
+        splits.append(JudgedSplit(source, role, {"typos": attack_for("typos", role)}))
+        places = {source.name: [(source.name, CLEAN)], "typos": [(source.name, "typos")]}
+    others = collection.ood_with(role)
+    if others:
+        splits += [JudgedSplit(domain, role) for domain in others]
+        places["ood"] = [(domain.name, CLEAN) for domain in others]
+    return [replace(split, domain=sample_domain(split.domain, queries, documents)) for split in splits], places
+
+
+def values_at(
+    model: SentenceTransformer, splits: Sequence[JudgedSplit], places: Places, seed: int
+) -> dict[str, dict[str, float]]:
+    """Return nDCG@10 by objective and query, weighted so that an objective's mean is the mean of its domains' means."""
+    found = {(r.domain, r.condition): r.ndcg for r in judge(model, splits, redraws=1, seed=seed)}
+    values: dict[str, dict[str, float]] = {}
+    for objective, own in places.items():
+        parts = {place: found[place] for place in own}
+        even = sum(map(len, parts.values())) / len(parts)
+        values[objective] = {
+            f"{domain}/{query}": value * even / len(part)
+            for (domain, _), part in parts.items()
+            for query, value in part.items()
+        }
+    return values
+
+
+def compare_merge(
+    merged: SentenceTransformer, models: Mapping[str, SentenceTransformer], collection: Collection, seed: int
+) -> dict[tuple[str, str], PairedTest]:
+    """Compare the merge with each model on test-role data; p-values are Holm-corrected over all of the comparisons."""
+    splits, places = judged_places(collection, Role.TEST)
+    if not places:
+        return {}
+    own = values_at(merged, splits, places, seed)
+    found: dict[tuple[str, str], PairedTest] = {}
+    for name, model in models.items():
+        other = values_at(model, splits, places, seed)
+        found |= {(objective, name): paired_test(own[objective], other[objective], seed=seed) for objective in places}
+    corrected = holm([test.p_value for test in found.values()])
+    return {key: replace(test, p_value=float(p)) for (key, test), p in zip(found.items(), corrected, strict=True)}

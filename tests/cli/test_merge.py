@@ -95,7 +95,8 @@ def test_a_base_may_be_a_floor(place, capsys, monkeypatch) -> None:
         (("left", "right", "--preference", "ood=1", "--knee"), "give one"),
         (("left", "nosuch"), "'nosuch': no such folder"),
         (("left", "right", "--parts", "0"), "--parts"),
-        (("left", "right", "--method", "tyes", "--parts", "1"), "merging by 'tyes'"),
+        (("left", "right", "--method", "ties"), "say which model that is"),
+        (("left", "right", "--method", "tyes", "--parts", "1"), "'tyes'; did you mean 'ties'"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(place, capsys, monkeypatch, argv, message) -> None:

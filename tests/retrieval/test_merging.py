@@ -101,9 +101,19 @@ def test_other_methods_are_sentence_transformers_own(model, monkeypatch) -> None
     blend(models, {"base": 0.2, "a": 0.3, "b": 0.5}, method="ties", base="base", density=0.5)
     blend({"a": models["a"], "b": models["b"]}, {"a": 0.3, "b": 0.7}, method="slerp")
     assert calls == [
-        (3, "ties", model, {"weight": [0.3, 0.5], "density": 0.5}),
+        (3, "ties", model, {"weight": pytest.approx([0.375, 0.625]), "lambda": 0.8, "density": 0.5}),
         (2, "slerp", None, {"t": 0.7}),
     ]
+    end = blend(models, {"base": 0.0, "a": 1.0, "b": 0.0}, method="ties", base="base")
+    assert np.array_equal(end.encode(TEXTS), models["a"].encode(TEXTS))  # a model alone is itself, by any method
+    assert len(calls) == 2
+    for settings, message in (
+        ({"method": "ties"}, "say which model that is"),
+        ({"method": "slerp"}, "takes two models, got 3"),
+        ({"method": "tyes"}, "'tyes'; did you mean 'ties'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            blend(models, {"base": 0.2, "a": 0.3, "b": 0.5}, **settings)
 
     def missing(*given, **settings):
         raise ImportError("no mergekit")
