@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mogrid import ParetoTrainer
 from mogrid.errors import DataError
 from mogrid.objectives import FGM, BalancedERM, InfoNCE
-from mogrid.trainer import sampler as module
+from mogrid.trainer import seating
 from mogrid.trainer.conflicts import Conflicts
 from mogrid.trainer.sampler import ExclusiveBatchSampler
 from tests.trainer.test_pareto import arguments, pairs
@@ -59,7 +59,7 @@ def test_no_batch_holds_rows_that_exclude_each_other(data, size, seed, few) -> N
     conflicts = conflicts_of(document_ids=documents, relevant_ids=relevant)
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        patch.setattr(module, "_FEW", few)
+        patch.setattr(seating, "_FEW", few)
         try:
             sampler = ExclusiveBatchSampler(conflicts, size, seed=seed)
         except DataError as error:
