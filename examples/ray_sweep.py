@@ -64,11 +64,8 @@ def main() -> None:
             ood = {"train": ["garden"], "select": ["office"], "test": ["harbour"]}
             entries = {role: [{"folder": name} for name in names] for role, names in ood.items()}
             write_json(data / "domains.yaml", {"source": {"folder": "home"}, "ood": entries})  # JSON is YAML
-        sweep = {
-            "recipe": {"data": str(data), **RECIPE},
-            "vary": {"mix": ["corners", "equal"]},
-            "workers": arguments.workers,
-        }
+        recipe = {"data": str(data), **RECIPE}
+        sweep = {"recipe": recipe, "vary": {"mix": ["corners", "equal"]}, "workers": arguments.workers}
         write_json(store / "sweep.yaml", sweep)
         records = run_sweep(
             read_sweep(store / "sweep.yaml"), store, Console(), executor="ray", ray_address=arguments.address

@@ -15,17 +15,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from mogrid.commands._common import add_data, load_collection, load_model, quiet
-from mogrid.data import Role
 from mogrid.errors import ConfigError, nearest
-from mogrid.frontier.rules import importance
-from mogrid.progress import Progress, status
-from mogrid.retrieval.merging import METHODS, blend
-from mogrid.runs import versions
-from mogrid.sweep.merge_card import RECORD, front_table, said_of, test_table, write_merge
-from mogrid.sweep.merging import compare_merge, judged_places, search_merges, values_at
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -44,7 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--knee", action="store_true", help="take the front's knee instead")
     parser.add_argument("--parts", type=int, metavar="N", help="shares are multiples of 1/N (10 for two models)")
-    parser.add_argument("--method", default="linear", help=f"{', '.join(METHODS)} (default: linear)")
+    parser.add_argument(
+        "--method",
+        default="linear",
+        help="linear, slerp, nuslerp or multislerp, or with --base task_arithmetic, ties, dare_linear, dare_ties, "
+        "della, della_linear, breadcrumbs or breadcrumbs_ties (default: linear)",
+    )
     parser.add_argument("--max-queries", type=int, metavar="N", help="of every select-role split")
     parser.add_argument("--max-documents", type=int, metavar="N", help="of every select-role corpus, and the relevant")
     parser.add_argument("--max-length", type=int, help="tokens read of a text (default: the models' own)")
@@ -54,6 +50,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from mogrid.data import Role
+    from mogrid.frontier.rules import importance
+    from mogrid.progress import Progress, status
+    from mogrid.retrieval.merging import blend
+    from mogrid.runs import versions
+    from mogrid.sweep.merge_card import RECORD, front_table, said_of, test_table, write_merge
+    from mogrid.sweep.merging import compare_merge, judged_places, search_merges, values_at
+
     out: Path = arguments.out
     if (out / RECORD).is_file():
         raise ConfigError(f"{out} holds a merge that has been looked at on test-role data: name another folder")

@@ -115,7 +115,7 @@ def test_what_is_named_is_there() -> None:
 
 
 def test_the_file_of_a_training_is_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (example,) = blocks(ROOT / "docs" / "train.md", "yaml")
+    example, *_ = blocks(ROOT / "docs" / "train.md", "yaml")
     path = tmp_path / "run.yaml"
     path.write_text(example)
     assert main(["train", str(path), "--print-config"]) == 0, capsys.readouterr().err

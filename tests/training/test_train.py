@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 
 from mogrid.cli import main
@@ -138,8 +139,9 @@ def test_a_models_own_prompts_and_length_are_trained_with(trained, tmp_path) -> 
     settings_of = read_recipe(path)
     loaded = build_base(settings_of, {}, tmp_path)
     assert loaded.max_seq_length == 16
-    prompts = {"query": "ask: ", "perturbed": "ask: ", "document": "tell: "}
-    assert _prompts(settings_of, loaded) == prompts
+    prompts = {"query": "ask: ", "perturbed": "ask: ", "document": "tell: ", "negative_1": "tell: "}
+    rows = {"query": ["q"], "document": ["d"], "negative_1": ["n"]}
+    assert _prompts({"home": Dataset.from_dict(rows)}, loaded) == prompts
     given = read_recipe(path, ["model.query_prompt='find: '", "model.max_length=8"])
     loaded = build_base(given, {}, tmp_path)
     assert (loaded.max_seq_length, loaded.prompts["query"]) == (8, "find: ")
