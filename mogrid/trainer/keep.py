@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,8 @@ class KeepBest(TrainerCallback):
         All evaluations; the base model's has step 0.
     step : int
         The step whose weights are kept: as many would have been enough.
+    seconds : float
+        What the evaluations took.
 
     Raises
     ------
@@ -79,6 +82,7 @@ class KeepBest(TrainerCallback):
         self.at = at if callable(at) else tuple(at)
         self.history: list[tuple[int, dict[str, float]]] = []
         self.step = 0
+        self.seconds = 0.0
         self._steps: frozenset[int] = frozenset()
         self._weights: dict[str, Tensor] = {}
 
@@ -87,9 +91,9 @@ class KeepBest(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._steps = frozenset(self.at(state.max_steps) if callable(self.at) else self.at)
         if state.global_step:
-            self._restore(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            self.restore(Path(args.output_dir) / f"checkpoint-{state.global_step}")
         else:
-            self.history, self.step = [], 0
+            self.history, self.step, self.seconds = [], 0, 0.0
             self._take(kwargs["model"], 0)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -100,14 +104,28 @@ class KeepBest(TrainerCallback):
         if state.is_world_process_zero:
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             save_state(checkpoint / _WEIGHTS, self._weights)
-            write_json(checkpoint / _KEPT, {"step": self.step, "history": self.history})
+            write_json(checkpoint / _KEPT, {"step": self.step, "history": self.history, "seconds": self.seconds})
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        with torch.no_grad():
-            for name, tensor in _trained(kwargs["model"]).items():
-                tensor.copy_(self._weights[name])
+        self.fill(kwargs["model"])
 
     # -- what they do ----------------------------------------------------------------------------------------------
+
+    def fill(self, model: nn.Module) -> None:
+        """Give a model the weights that are kept."""
+        with torch.no_grad():
+            for name, tensor in _trained(model).items():
+                tensor.copy_(self._weights[name])
+
+    def restore(self, checkpoint: Path) -> None:
+        """Take up what a checkpoint of the trainer holds. Raises `DataError` where it was written without this."""
+        try:
+            record = json.loads((checkpoint / _KEPT).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{checkpoint / _KEPT}: cannot be read; it was written without KeepBest") from error
+        self.history = [(int(step), dict(values)) for step, values in record["history"]]
+        self.step, self.seconds = int(record["step"]), float(record["seconds"])
+        self._weights = load_state(checkpoint / _WEIGHTS)
 
     def _take(self, model: nn.Module, step: int) -> None:
         values = self._evaluated(model, step)
@@ -117,13 +135,14 @@ class KeepBest(TrainerCallback):
             self._weights = {name: tensor.detach().cpu().clone() for name, tensor in _trained(model).items()}
 
     def _evaluated(self, model: nn.Module, step: int) -> dict[str, float]:
-        training = model.training
+        training, started = model.training, time.perf_counter()
         model.eval()
         try:
             with torch.random.fork_rng():
                 found = {name: float(value) for name, value in self.evaluate(model).items()}
         finally:
             model.train(training)
+            self.seconds += time.perf_counter() - started
         for name, value in found.items():
             if not math.isfinite(value):
                 raise DataError(f"evaluation after step {step}: {name!r} is {value}")
@@ -135,15 +154,6 @@ class KeepBest(TrainerCallback):
             dist.broadcast(shared, src=0)
             found = dict(zip(found, shared.tolist(), strict=True))
         return found
-
-    def _restore(self, checkpoint: Path) -> None:
-        try:
-            record = json.loads((checkpoint / _KEPT).read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{checkpoint / _KEPT}: cannot be read; it was written without KeepBest") from error
-        self.history = [(int(step), dict(values)) for step, values in record["history"]]
-        self.step = int(record["step"])
-        self._weights = load_state(checkpoint / _WEIGHTS)
 
 
 def _trained(model: nn.Module) -> dict[str, Tensor]:

@@ -61,6 +61,7 @@ def write_card(out: Path, recipe: Recipe, record: RunRecord, others: Sequence[Ru
         f"{_healed(record)}. "
         f"Mix: {markdown_text(shares)}, spent as {record.spend}; solver `{record.solver}`.",
         "",
+        *_kept(record),
         "```python",
         "from sentence_transformers import SentenceTransformer",
         "",
@@ -92,6 +93,22 @@ def write_card(out: Path, recipe: Recipe, record: RunRecord, others: Sequence[Ru
     made = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     lines += [f"Made with {made}.", ""]
     write_text(model / "README.md", "\n".join(lines))
+
+
+def _kept(record: RunRecord) -> list[str]:
+    if not record.kept:
+        return []
+    step, history = int(record.kept["step"]), record.kept["history"]
+    rows = [(f"{at:,}", *(cell(value) for value in values.values())) for at, values in history]
+    table = Table(
+        "", ("step", *history[0][1]), rows, "nDCG@10 on select-role data; step 0 is the base model",
+        highlight=frozenset(i for i, (at, _) in enumerate(history) if at == step), left=frozenset(),
+    )  # fmt: skip
+    return [
+        f"Weights of step {step:,}, the best that was evaluated: {step:,} steps would have been enough.",
+        "",
+        table.markdown(),
+    ]
 
 
 def _healed(record: RunRecord) -> str:

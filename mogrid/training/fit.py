@@ -25,7 +25,7 @@ from mogrid.objectives.registry import loss_from_config
 from mogrid.retrieval.encode import prompt_of, similarity
 from mogrid.retrieval.models import ROUTES, Heal, base_model
 from mogrid.retrieval.tokens import remembering
-from mogrid.trainer import ParetoTrainer, ParetoTrainingArguments
+from mogrid.trainer import KeepBest, ParetoTrainer, ParetoTrainingArguments
 from mogrid.trainer.mixin import SPENT
 from mogrid.training.library import located
 from mogrid.training.recipe import Recipe
@@ -101,10 +101,16 @@ def fit(
     folder: Path,
     steps: int,
     *,
+    keeping: KeepBest | None = None,
     progress: Progress = lambda share, said: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Train in place, from the folder's checkpoint where there is one; return what it took, for the record.
+
+    Parameters
+    ----------
+    keeping : KeepBest, optional
+        Chooses whose step's weights the model has in the end.
 
     Raises
     ------
@@ -117,13 +123,20 @@ def fit(
         shutil.rmtree(folder)
     started, before = time.perf_counter(), float(last[1].get("seconds", 0.0)) if last else 0.0
     watch = _Watch(trainer, folder, progress, stop, before)
-    trainer.add_callback(watch)
-    _go_on(trainer, last[0] if last else None)
+    for callback in (keeping, watch):  # a checkpoint is sealed when all of it is there
+        if callback is not None:
+            trainer.add_callback(callback)
+    _go_on(trainer, last[0] if last else None, keeping)
     if watch.stopped:
         raise Interrupted
     flops = trainer.flops
+    kept: dict[str, Any] = {}
+    if keeping is not None:
+        history = [list(evaluated) for evaluated in keeping.history]
+        kept = {"kept": {"step": keeping.step, "history": history, "seconds": round(keeping.seconds, 3)}}
     return {
         "steps": steps,
+        **kept,
         "flops": _over_ranks({**flops.entries(), "by": dict(flops.by_objective)}),
         "pairs": dict(trainer.pairs_seen),
         "seconds": before + time.perf_counter() - started,
@@ -312,10 +325,14 @@ def _prompts(datasets: Mapping[str, Dataset], model: SentenceTransformer) -> dic
     return {column: prompt for column, prompt in found.items() if prompt} or None
 
 
-def _go_on(trainer: ParetoTrainer, checkpoint: Path | None) -> None:
+def _go_on(trainer: ParetoTrainer, checkpoint: Path | None, keeping: KeepBest | None) -> None:
     """Train from a checkpoint to the end; of the last step's, take the model: there is nothing left to train."""
     if checkpoint is not None and int(checkpoint.name.rpartition("-")[2]) >= trainer.args.max_steps:
         trainer._load_from_checkpoint(str(checkpoint))
+        if keeping is not None:
+            model: Any = trainer.model
+            keeping.restore(checkpoint)
+            keeping.fill(model)
         spent = json.loads((checkpoint / SPENT).read_text("utf-8"))
         trainer.pairs_seen |= spent["pairs"]
         trainer.flops.load_state_dict(spent["flops"])

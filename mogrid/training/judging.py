@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -75,6 +75,16 @@ class Judging:
                     f"objective {name!r}: nothing says how it is judged, and its sets have no select split: give it "
                     "`judged: DOMAIN/SPLIT`"
                 )
+
+    def standing(self) -> Judging:
+        """Return the judging of the objectives alone, on select-role data."""
+        wanted = {place for places in self.objectives.values() for place in places}
+        places: dict[tuple[str, Role], dict[str, Attack]] = {
+            (name, role): {c: attack for c, attack in attacks.items() if (name, c) in wanted}
+            for (name, role), attacks in self.places.items()
+            if role is Role.SELECT and any(name == domain for domain, _ in wanted)
+        }
+        return replace(self, places=places, settings=self.settings.model_copy(update={"redraws": 1}))
 
     def judge(
         self, model: SentenceTransformer | Literal["bm25"], progress: Callable[[str], None] = lambda what: None

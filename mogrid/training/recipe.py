@@ -16,6 +16,7 @@ from mogrid.config import Strict, YamlFile, parse_changes, read_yaml
 from mogrid.errors import ConfigError, DataError, nearest
 from mogrid.objectives.registry import is_loss
 from mogrid.solvers import SolverError, from_config
+from mogrid.trainer.keep import best_of
 from mogrid.trainer.mix import Mix, Spend
 from mogrid.training.settings import LENGTHS, EvaluationSettings, ModelSettings, ObjectiveSettings, TrainingSettings
 
@@ -41,6 +42,13 @@ class Recipe(Strict):
     )
     spend: Spend = Field(default="rows", description="the mix: rows of every batch, loss weights, or whole steps")
     solver: str | dict[str, Any] = "fixed"
+    preference: dict[str, float] | None = Field(
+        default=None,
+        description="importance of objectives' nDCG@10, for `keep: best` and mogrid tune; equal when empty",
+    )
+    at_least: dict[str, float | str] = Field(
+        default_factory=dict, description="least nDCG@10 of objectives, likewise: a number, base, or base-0.005"
+    )
     training: TrainingSettings
     evaluation: EvaluationSettings | None = None
 
@@ -68,9 +76,11 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         names = tuple(self.objectives)
-        for name in self.mix or ():
-            if name not in names:
-                raise ValueError(f"mix: no objective {name!r}{nearest(name, names)}")
+        for key in ("mix", "preference", "at_least"):
+            for name in getattr(self, key) or ():
+                if name not in names:
+                    raise ValueError(f"{key}: no objective {name!r}{nearest(name, names)}")
+        best_of(self.preference, self.at_least)  # a weight or bound that is none is an error now
         try:
             solver = from_config(self.solver)
             self._check_solver()
@@ -133,6 +143,8 @@ class Recipe(Strict):
         """Return what decides the run's numbers, as plain values; not where it is written or how it is reported."""
         value = self.model_dump(mode="json", exclude={"output", "data"}, exclude_defaults=True)
         value["seed"] = self.seed
+        if self.training.keep == "last":  # then they choose nothing
+            value = {key: part for key, part in value.items() if key not in ("preference", "at_least")}
         for key in ("report_to", "checkpoints"):
             value["training"].pop(key, None)
         return value

@@ -22,6 +22,7 @@ from mogrid.retrieval.healing import Healing
 from mogrid.retrieval.merging import fill
 from mogrid.retrieval.models import fold_adapters
 from mogrid.runs import Kind, RunRecord, run_name, versions
+from mogrid.trainer.keep import KeepBest, best_of
 from mogrid.training.datasets import objective_datasets
 from mogrid.training.fit import Progress, build_base, fit, steps_of
 from mogrid.training.judging import Judging, judging_of, objective_values
@@ -178,7 +179,10 @@ def run(
     started = time.perf_counter()
     done = _FIT if kind == "trained" else 0.0
     results, temperature = given.judging.judge(model or "bm25", progress=lambda said: progress(done, said))
-    seconds = {"training": round(took["seconds"], 3)} if took else {}
+    kept = took.get("kept", {})
+    seconds = {"training": round(took["seconds"] - kept.get("seconds", 0.0), 3)} if took else {}
+    if kept:
+        seconds["stopping"] = kept["seconds"]
     flops = dict(took.get("flops", {}))
     if healing is not None:  # once for all runs of a base model: beside their own cost, not in it
         flops["healing"], seconds["healing"] = healing["flops"], round(healing["seconds"], 3)
@@ -196,6 +200,7 @@ def run(
         solver=_solver_label(recipe) if took else "",
         pairs=took.get("pairs", {}),
         steps=took.get("steps", 0),
+        kept={key: value for key, value in kept.items() if key != "seconds"},
         flops=flops,
         seconds={**seconds, "judging": round(time.perf_counter() - started, 3)},
         objectives=objective_values(recipe, given.judging, results),
@@ -226,12 +231,29 @@ def trained(
     model = given.build(progress)
     steps = steps_of(given.recipe, given.build, given.datasets, cache, given.data)
     healing = _healing(model)
-    took = fit(given.recipe, model, given.datasets, folder / "training", steps, progress=progress, stop=stop)
+    took = fit(
+        given.recipe, model, given.datasets, folder / "training", steps,
+        keeping=_keeping(given), progress=progress, stop=stop,
+    )  # fmt: skip
     if healing is not None:
         took["healing"] = healing
     if int(os.environ.get("RANK", "0")) == 0:
         keep(model, folder / "training", folder, took)
     return took
+
+
+def _keeping(given: Materials) -> KeepBest | None:
+    """Return what keeps the best evaluation on what stands for the objectives, where the recipe asks for it."""
+    recipe, judging = given.recipe, given.judging.standing()
+    if recipe.training.keep == "last":
+        return None
+    judging.check()
+
+    def evaluate(model: SentenceTransformer) -> dict[str, float]:
+        values = objective_values(recipe, judging, judging.judge(model)[0])
+        return {name: value["ndcg"] for name, value in values.items()}
+
+    return KeepBest(evaluate, best_of(recipe.preference, recipe.at_least))
 
 
 def _healing(model: SentenceTransformer) -> dict[str, Any] | None:

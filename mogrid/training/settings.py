@@ -263,6 +263,11 @@ class TrainingSettings(Strict):
     bf16: bool = False
     gradients: str | dict[str, Any] = Field(default="exact", description="what weights follow from")
     checkpoints: int = Field(default=10, ge=1, description="over the training")
+    keep: Literal["last", "best"] = Field(
+        default="last",
+        description="the weights of the last step; or of the best evaluation by the recipe's preference and at_least, "
+        "of those before the training and after a 64th, a 32nd ... of its steps",
+    )
     report_to: list[str] = Field(default_factory=list, description="such as tensorboard, wandb, mlflow, trackio")
 
     @field_validator("gradients")
