@@ -169,7 +169,7 @@ def run(
             given, folder, cache or folder, progress=lambda share, said: progress(_FIT * share, said), stop=stop
         )
         healing = took.get("healing")
-        model = SentenceTransformer(str(folder / "model"), device="cpu")  # what is judged is what was saved
+        model = SentenceTransformer(str(folder / "model"))  # what is judged is what was saved
     elif kind != "bm25":
         model = given.build(progress)
         healing = _healing(model)
