@@ -1,9 +1,12 @@
 """Say which base model and which mix to spend a budget on, from the runs of a sweep.
 
 Laws of every objective over N and the pairs of every objective are fitted to the store: they say what a pair of one is
-worth to another, what the budget can reach, and whether mixing pays at all.
+worth to another, what the budget can reach, and whether mixing pays at all. With --experiments, say instead which runs
+to do next: those that make the choice, or without a budget the laws, surest for their price.
 
-example: mogrid plan runs --budget 1e14 --preference effectiveness=2,ood=1,typos=1 --write best.yaml
+examples:
+  mogrid plan runs --budget 1e14 --preference effectiveness=2,ood=1,typos=1 --write best.yaml
+  mogrid plan runs --budget 1e14 --experiments 6 --write next.yaml
 """
 
 from __future__ import annotations
@@ -12,18 +15,23 @@ import argparse
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from mogrid.commands._common import parse_numbers
+from mogrid.commands._common import check_places, parse_numbers
 from mogrid.errors import ConfigError, DataError, nearest
-from mogrid.frontier import METHODS, Laws, Plan, fit_laws, mixing_pays, plan
+from mogrid.frontier import METHODS, Laws, Plan, fit_laws, mixing_pays, next_runs, plan
+from mogrid.report.table import Table, cell
 
 if TYPE_CHECKING:
     from mogrid.sweep.measured import Measured
 
 __all__ = ["add_arguments", "run"]
+
+_BUDGETS = ("budget", "hours", "money")
+_SHIFT = 2e-3  # of a share: more than rounding
+_RUNS = 1000  # more than these are FLOPs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,38 +50,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--where", action="append", default=[], metavar="KEY=VALUE", help="of runs of several recipes")
     parser.add_argument("--law", help="one law for all objectives (default: the best on what is held out)")
     parser.add_argument("--draws", type=int, default=200, help="bootstrap draws of the laws (default: 200)")
+    parser.add_argument(
+        "--experiments", type=float, metavar="N", help="say which N runs to do next instead; above 1000: for N FLOPs"
+    )
     parser.add_argument("--out", type=Path, metavar="JSON", help="write the plan, for mogrid train --plan")
-    parser.add_argument("--write", type=Path, metavar="YAML", help="write the recipe to train")
+    parser.add_argument(
+        "--write", type=Path, metavar="YAML", help="write the recipe to train, or the sweep to run next"
+    )
     parser.add_argument("--figure", type=Path, metavar="PNG", help="draw what pairs are worth")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from mogrid.report.figures import plot_exchange
     from mogrid.runs import RunStore
     from mogrid.sweep.measured import measured
-    from mogrid.sweep.planned import write_plan, write_recipe
+    from mogrid.sweep.planned import changes_of, write_plan, write_recipe
     from mogrid.sweep.run import base_of
 
     if not arguments.store.is_dir():
         raise ConfigError(f"{arguments.store}: no such folder")
+    check_places(arguments, "out", "write", "figure")
     store = RunStore(arguments.store)
     given = measured(store, arguments.where)
     preference = parse_numbers("--preference", arguments.preference)
-    budget = flops_of(arguments, given)
+    next_ones = arguments.experiments is not None
+    budget = None if next_ones and not any(map(vars(arguments).get, _BUDGETS)) else flops_of(arguments, given)
     laws = fit_laws(given.measurements, form=arguments.law, draws=arguments.draws)
     if arguments.figure is not None:
+        from mogrid.report.figures import plot_exchange
+
         plot_exchange(arguments.figure, laws.exchange(arguments.metric), title=f"Exchange rates from {arguments.store}")
     for name in arguments.model or ():
         if name not in given.models:
             raise ConfigError(f"--model {name!r}: not in the store{nearest(name, given.models)}")
+    wanted: dict[str, Any] = {
+        "preference": preference,
+        "at_least": bounds(arguments.at_least, laws, arguments.metric, arguments.model),
+        "models": arguments.model or list(given.models),
+        "metric": arguments.metric,
+    }
+    if budget is None or next_ones:
+        return _experiments(arguments, laws, given, wanted, budget)
     chosen = plan(
         laws,
         budget,
-        preference=preference,
-        at_least=bounds(arguments.at_least, laws, arguments.metric, arguments.model),
-        models=arguments.model or list(given.models),
-        metric=arguments.metric,
+        **wanted,
         method=arguments.method,
         recipe=given.recipe.family(),
     )
@@ -84,7 +105,49 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({**chosen.to_json(), "laws": laws.to_json()}, indent=1))
     else:
-        show(Console(), chosen, laws)
+        console = Console()
+        show(console, chosen, laws)
+        mix = changes_of(chosen, given)["mix"] if chosen.model is not None else chosen.mix
+        for name, share in mix.items():
+            if abs(share - chosen.mix[name]) > _SHIFT:
+                rows = given.recipe.training.batch_size
+                console.print(f"note: of batches of {rows} rows, {name!r} is given {share:g}", highlight=False)
+    return 0
+
+
+def _experiments(
+    arguments: argparse.Namespace, laws: Laws, given: Measured, wanted: dict[str, Any], budget: float | None
+) -> int:
+    from mogrid.sweep.planned import able, proposed, write_sweep
+    from mogrid.sweep.run import base_of
+
+    if arguments.out is not None:
+        raise ConfigError("--out is for a plan; --write YAML writes the runs of --experiments as a sweep")
+    if arguments.method != "weighted":
+        raise ConfigError("--experiments is for a choice by --method weighted")
+    options, asked = able(laws, given, wanted["models"]), arguments.experiments
+    if asked < _RUNS and asked != int(asked):
+        raise ConfigError(f"--experiments {asked:g}: expected a number of runs, or of FLOPs above {_RUNS}")
+    size = {"count": int(asked)} if asked < _RUNS else {"budget": asked}
+    made = next_runs(laws, options, **size, final=budget, **wanted)
+    rows = proposed(made, options, given)
+    if arguments.write is not None:
+        write_sweep(arguments.write, rows, given, base_of(arguments.store))
+    if arguments.json:
+        print(json.dumps({"runs": rows, "flops": made.flops, "before": made.before, "after": made.after}, indent=1))
+        return 0
+    lines = [
+        (str(options.models[i]), *(f"{row['mix'][name]:.2f}" for name in laws.objectives),
+         f"{options.pairs[i].sum():,.0f}", f"{options.flops[i]:.3g}", str(row["seed"]))
+        for i, row in zip(made.rows, rows, strict=True)
+    ]  # fmt: skip
+    console = Console()
+    note = "the most useful for its price first; shares of the mix by objective"
+    columns = ("base model", *laws.objectives, "pairs", "FLOPs", "seed")
+    console.print(Table(f"{len(lines)} runs to do next, {made.flops:.3g} FLOPs in all", columns, lines, note))
+    for name, before in made.before.items():
+        of = "the better choice by" if name == "choice" else f"log loss of {name}, not known to"
+        console.print(f"{of} ± {before:.2g}; with these runs ± {made.after[name]:.2g}", highlight=False)
     return 0
 
 
@@ -119,7 +182,7 @@ def bounds(given: list[str], laws: Laws, metric: str | None, models: list[str] |
 
 def flops_of(arguments: argparse.Namespace, given: Measured) -> float:
     """Return a budget in FLOPs; hours and money at the speed that runs of the largest model had."""
-    named = [name for name in ("budget", "hours", "money") if getattr(arguments, name) is not None]
+    named = [name for name in _BUDGETS if getattr(arguments, name) is not None]
     if len(named) != 1:
         raise ConfigError("give one of --budget FLOPS, --hours and --money")
     if arguments.budget is not None:
@@ -139,8 +202,6 @@ def flops_of(arguments: argparse.Namespace, given: Measured) -> float:
 
 def show(console: Console, chosen: Plan, laws: Laws) -> None:
     """Print a plan for people."""
-    from mogrid.report.table import Table, cell
-
     console.print(
         f"{chosen.budget:.3g} FLOPs, {chosen.extrapolation:.2g} times the dearest run: "
         f"[bold]{chosen.model or 'a model'}[/bold] (N = {chosen.parameters:,.0f}), chosen by {chosen.method} in "

@@ -6,7 +6,7 @@ from mogrid.frontier.design import Proposal, next_runs
 from mogrid.frontier.hypervolume import Hypervolume, bootstrap_hypervolume, hypervolume, hypervolume_interval
 from mogrid.frontier.laws import ExchangeRates, Exponent, HeldOut, LawFit, Laws
 from mogrid.frontier.measurements import Measurements
-from mogrid.frontier.options import Options, options_of
+from mogrid.frontier.options import Options, experiments, options_of
 from mogrid.frontier.pays import MixingPays, mixing_pays
 from mogrid.frontier.planning import plan, planned_front
 from mogrid.frontier.plans import Plan
@@ -32,6 +32,7 @@ __all__ = [
     "Proposal",
     "Target",
     "bootstrap_hypervolume",
+    "experiments",
     "fit_costs",
     "fit_laws",
     "hypervolume",

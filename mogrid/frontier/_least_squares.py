@@ -12,7 +12,7 @@ __all__ = ["Model", "minimise"]
 Floats = NDArray[np.float64]
 
 Model = Callable[[Floats], tuple[Floats, Floats]]
-"""θ (B, p) -> values (B, n) and their Jacobian (B, n, p)."""
+"""θ (B, p) -> values (B, m) and their Jacobian (B, m, p)."""
 
 _GAIN = 1e-7
 _STUCK = 1e10
@@ -27,6 +27,7 @@ def minimise(
     prior: Floats,
     spread: Floats,
     use: Floats | None = None,
+    of: NDArray[np.intp] | None = None,
     huber: float = np.inf,
     steps: int = 150,
 ) -> tuple[Floats, Floats]:
@@ -46,6 +47,9 @@ def minimise(
         Mean and standard deviation of a normal prior on each parameter.
     use : ndarray, shape (n,) or (B, n), optional
         Multiplicity of each residual, 0 to leave it out.
+    of : ndarray of int, shape (n,), optional
+        Which of the model's m values each residual is of: seeds of one cell share one, which is computed once. By
+        default each has its own.
     huber : float
         ρ is quadratic up to so many scales and linear beyond.
     steps : int
@@ -57,13 +61,17 @@ def minimise(
         θ (B, p) and the cost (B,).
     """
     use = np.ones(y.shape[-1]) if use is None else use
+    of = np.arange(y.shape[-1]) if of is None else of
+    order = np.argsort(of, kind="stable")
+    first = np.flatnonzero(np.diff(of[order], prepend=-1))
+    of = of[order]
     theta = np.array(start, dtype=np.float64)
     count = len(theta)
-    data = [np.broadcast_to(given, (count, given.shape[-1])) for given in (y, use, prior)]
+    data = [np.broadcast_to(given, (count, given.shape[-1])) for given in (y[..., order], use[..., order], prior)]
     diagonal = np.arange(theta.shape[1])
 
     def cost(theta: Floats, values: Floats, y: Floats, use: Floats, prior: Floats) -> Floats:
-        r = np.abs(values - y) / scale
+        r = np.abs(values[:, of] - y) / scale
         rho = r**2 / 2 if np.isinf(huber) else np.where(r <= huber, r**2 / 2, huber * (r - huber / 2))
         return np.asarray((use * rho).sum(axis=1) + (((theta - prior) / spread) ** 2).sum(axis=1) / 2)
 
@@ -74,10 +82,11 @@ def minimise(
     live, at, value, slopes = np.arange(count), theta, values, np.array(jacobian)
     for _ in range(steps):
         given, multiple, mean = data
-        r = (value - given) / scale
+        r = (value[:, of] - given) / scale
         # Reweighting makes the linear part of Huber's loss a quadratic with the same slope.
         omega = multiple * (1.0 if np.isinf(huber) else np.minimum(1.0, huber / np.maximum(np.abs(r), 1e-300)))
-        slope = ((omega * r)[:, None, :] @ slopes)[:, 0] / scale + (at - mean) / spread**2
+        pulled, omega = np.add.reduceat(omega * r, first, axis=1), np.add.reduceat(omega, first, axis=1)
+        slope = (pulled[:, None, :] @ slopes)[:, 0] / scale + (at - mean) / spread**2
         weighted = slopes * (omega / scale**2)[:, :, None]
         curvature = slopes.transpose(0, 2, 1) @ weighted
         curvature[:, diagonal, diagonal] += 1 / spread**2

@@ -42,8 +42,9 @@ class Proposal:
 def next_runs(
     laws: Laws,
     candidates: Options,
-    budget: float,
+    budget: float | None = None,
     *,
+    count: int | None = None,
     final: float | None = None,
     preference: Mapping[str, float] | None = None,
     at_least: Mapping[str, float] | None = None,
@@ -66,8 +67,10 @@ def next_runs(
         Fitted to the runs there are.
     candidates : Options
         As from `options_of`.
-    budget : float
+    budget : float, optional
         FLOPs for experiments.
+    count : int, optional
+        Runs at most, with a budget or in its place.
     final : float, optional
         FLOPs of the training that is to be planned.
     preference, at_least, models, metric
@@ -82,6 +85,12 @@ def next_runs(
     ConfigError
         The budget does not buy the cheapest candidate, or as `plan`.
     """
+    if count is not None and count < 1:
+        raise ConfigError(f"a number of runs is at least 1, got {count}")
+    if budget is None:
+        if count is None:
+            raise ConfigError("say how many runs, or how many FLOPs for them")
+        budget = count * float(candidates.flops.max())
     if not (np.isfinite(budget) and budget >= candidates.flops.min()):
         raise ConfigError(
             f"a budget of {budget:.3g} FLOPs for experiments does not buy the cheapest run "
@@ -102,7 +111,7 @@ def next_runs(
     scale = start if final is None else dict.fromkeys(start, sum(start.values()))
     left, taken = budget, np.zeros(len(candidates.flops), dtype=int)
     rows: list[int] = []
-    while (able := (candidates.flops <= left) & (taken < most)).any():
+    while (able := (candidates.flops <= left) & (taken < most)).any() and len(rows) != count:
         gains = sum((one.gains() / scale[k] for k, one in state.items() if scale[k] > 0), np.zeros(len(taken)))
         rate = np.where(able, gains / candidates.flops, -np.inf)
         best = int(rate.argmax())

@@ -61,6 +61,7 @@ def fit(form: Form, design: Design, y: Floats, uses: Floats) -> list[Fitted]:
     starts = [form.starts(design, y, use) for use in uses]
     of = np.repeat(np.arange(len(uses)), [len(rows) for rows in starts])
     theta, scale = np.concatenate(starts), 0.02
+    cells, cell_of = design.distinct()
 
     def best(theta: Floats, cost: Floats, keep: int) -> NDArray[np.intp]:
         order = np.lexsort((cost, of))
@@ -70,8 +71,8 @@ def fit(form: Form, design: Design, y: Floats, uses: Floats) -> list[Fitted]:
 
     for keep, steps in ((2, 25), (1, 150)):
         theta, cost = minimise(
-            lambda t: form.values(t, design), theta, y, scale=scale, prior=prior, spread=spread, use=uses[of],
-            huber=_HUBER, steps=steps,
+            lambda t: form.values(t, cells), theta, y, scale=scale, prior=prior, spread=spread, use=uses[of],
+            of=cell_of, huber=_HUBER, steps=steps,
         )  # fmt: skip
         top = best(theta, cost, 1)
         predicted, jacobian = form.values(theta[top], design)
@@ -148,7 +149,8 @@ def bootstrap(form: Form, fitted: Fitted, design: Design, y: Floats, use: Floats
     prior, spread = form.prior()
     moved = prior + spread * rng.standard_normal((len(use), len(prior)))
     start = np.repeat(fitted.theta[None], len(use), axis=0)
+    cells, of = design.distinct()
     return minimise(
-        lambda t: form.values(t, design), start, y, scale=fitted.scale, prior=moved, spread=spread, use=use,
+        lambda t: form.values(t, cells), start, y, scale=fitted.scale, prior=moved, spread=spread, use=use, of=of,
         huber=_HUBER,
     )[0]  # fmt: skip

@@ -63,6 +63,11 @@ class Design:
         """Return some rows."""
         return Design(self.log_n[rows], self.pairs[rows], self.own)
 
+    def distinct(self) -> tuple[Design, NDArray[np.intp]]:
+        """Return the distinct rows, and which of them each row is."""
+        rows, of = np.unique(np.column_stack([self.log_n, self.pairs]), axis=0, return_inverse=True)
+        return Design(rows[:, 0], rows[:, 1:], self.own), of.ravel()
+
 
 class Form(ABC):
     """A family of functions of N and D_1 … D_K.

@@ -14,7 +14,7 @@ from mogrid.frontier.laws import Laws
 from mogrid.frontier.measurements import Measurements, as_losses
 from mogrid.frontier.search import into_box, lattice
 
-__all__ = ["REACH", "Options", "affordable", "box", "options_of"]
+__all__ = ["REACH", "Options", "affordable", "box", "experiments", "options_of"]
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp] | NDArray[np.bool_]
@@ -22,6 +22,7 @@ Rows = NDArray[np.intp] | NDArray[np.bool_]
 REACH = 10.0
 """How far beyond the runs, as a factor, plans are made."""
 _POINTS = 1200
+_FEW, _LEVELS = 15, 9  # mixes and lengths of proposed runs
 _TIDY = 0.005
 
 
@@ -145,6 +146,17 @@ def options_of(
         column.ravel() for column in np.meshgrid(range(len(names)), flops, range(len(mixes)), indexing="ij")
     )
     return none.of(place, np.asarray(mixes, dtype=np.float64)[rows], budgets)
+
+
+def experiments(laws: Laws, models: Sequence[str | float] | None = None) -> Options:
+    """Return runs that could be done next: as long as those that were run, or up to twice as long, at mixes between."""
+    runs = laws.runs
+    low, high = box(runs)
+    mixes = np.unique(np.vstack([into_box(lattice(len(low), _FEW), low, high), runs.mix]).round(9), axis=0)
+    levels = np.geomspace(runs.flops.min(), 2 * runs.flops.max(), _LEVELS)
+    found = options_of(laws, levels.tolist(), mixes / mixes.sum(axis=1, keepdims=True), models)
+    bought, total = found.effort.sum(axis=1), runs.pairs.sum(axis=1)
+    return found.only((bought >= 0.9 * total.min()) & (bought <= 2.1 * total.max()))
 
 
 def affordable(laws: Laws, budget: float, models: Sequence[str | float] | None = None) -> Options:

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,6 +26,7 @@ __all__ = ["run_on_ray"]
 
 _RETRIES = 5
 _POLL = 0.5  # seconds
+_TOKENS = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
 
 
 def run_on_ray(
@@ -61,6 +63,9 @@ def run_on_ray(
     """
     if find_spec("ray") is None:
         raise ConfigError("the executor 'ray' needs Ray, which is not installed: pip install 'mogrid[ray]'")
+    if address is not None and ((Path.home() / ".ray" / "auth_token").is_file() or _TOKENS & os.environ.keys()):
+        # `ray start` asks for this machine's token where there is one, Ray's clients forget to send it; read on import.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
     owner = address is not None or not ray.is_initialized()

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from mogrid.errors import ConfigError, nearest
 
-__all__ = ["Mix", "Spend", "largest_remainder", "turns"]
+__all__ = ["LEAST_ROWS", "Mix", "Spend", "largest_remainder", "turns"]
 
 Spend = Literal["weights", "rows", "steps"]
 
-_LEAST_ROWS = 2  # an in-batch loss of a single row has nothing to tell it from
+LEAST_ROWS = 2
+"""Of a batch, for an objective with a share: an in-batch loss of a single row has nothing to tell it from."""
 
 
 class Mix:
@@ -69,15 +70,15 @@ class Mix:
         """
         rows = largest_remainder(self.shares, batch_size)
         for name, own in rows.items():
-            if own < _LEAST_ROWS:
+            if own < LEAST_ROWS:
                 enough = next(
                     size
                     for size in count(batch_size + 1)
-                    if min(largest_remainder(self.shares, size).values()) >= _LEAST_ROWS
+                    if min(largest_remainder(self.shares, size).values()) >= LEAST_ROWS
                 )
                 raise ConfigError(
                     f"mix: objective {name!r} gets {own} of a batch's {batch_size} rows at a share of "
-                    f"{self.shares[name]:g}, and needs {_LEAST_ROWS}; the smallest batch that would do is {enough}"
+                    f"{self.shares[name]:g}, and needs {LEAST_ROWS}; the smallest batch that would do is {enough}"
                 )
         return rows
 
