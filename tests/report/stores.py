@@ -74,11 +74,13 @@ def write_store(
             "training": {"pairs": int(pairs.sum()) or 2},
         }  # fmt: skip
         record = RunRecord(
-            run_name(label, seed, f"{layer}-{int(pairs.sum())}"), label, kind, seed, "" if kind == "bm25" else MODEL.format(layer),
-            "d" * 64, recipe, 0 if kind == "bm25" else int(size), {} if mix is None else dict(zip(names, mix, strict=True)),
-            "rows", solver, {n: int(p) for n, p in zip(names, pairs, strict=True)} if solver else {}, int(pairs.sum()) // 64,
-            {"total": 6 * size * 60 * float(pairs.sum())}, {"training": float(pairs.sum()) / 50}, values,
-            results(float(ndcg.mean())), parents=parents or {}, versions={"mogrid": "0"},
+            name=run_name(label, seed, f"{layer}-{int(pairs.sum())}"), label=label, kind=kind, seed=seed,
+            model="" if kind == "bm25" else MODEL.format(layer), data="d" * 64, recipe=recipe,
+            parameters=0 if kind == "bm25" else int(size), mix={} if mix is None else dict(zip(names, mix, strict=True)),
+            spend="rows", solver=solver, pairs={n: int(p) for n, p in zip(names, pairs, strict=True)} if solver else {},
+            steps=int(pairs.sum()) // 64, flops={"total": 6 * size * 60 * float(pairs.sum())},
+            seconds={"training": float(pairs.sum()) / 50}, objectives=values, results=results(float(ndcg.mean())),
+            parents=parents or {}, versions={"mogrid": "0"},
         )  # fmt: skip
         store.add(record)
         return record
