@@ -28,6 +28,7 @@ __all__ = [
     "naming_a_full_disk",
     "save_state",
     "seal",
+    "withdrawn",
     "write_bytes",
     "write_json",
     "write_text",
@@ -87,6 +88,24 @@ def naming_a_full_disk(folder: Path) -> Iterator[None]:
         if not full or isinstance(error, MogridError):
             raise
         raise DataError(f"{folder}: the disk is full; make room, and the same command goes on") from error
+
+
+@contextmanager
+def withdrawn(folder: Path, *worth: str) -> Iterator[None]:
+    """Where the block ends in bad input, take away a folder that was not there before: nothing is half written.
+
+    Parameters
+    ----------
+    worth : str
+        Patterns of what keeps it: results, and what the same command would go on from.
+    """
+    new = not folder.exists()
+    try:
+        yield
+    except MogridError as error:
+        if new and not isinstance(error, Busy) and not any(path for name in worth for path in folder.glob(name)):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

@@ -131,7 +131,7 @@ class DomainBuilder:
                 raise DataError(
                     f"{self.files.get(role, self.where)}: split {name!r} holds no relevant (query, document) pair{why}"
                 )
-            made[role] = Split(role, self.queries[role], qrels, variants=self.variants.get(role, {}))
+            made[role] = Split(role, self.queries[role], qrels, variants=self.variants.get(role, {}), name=name)
         left = [f"{count:,} {what}" for what, count in self.dropped.items() if what.startswith("judgements of")]
         if left:
             _log.warning("%s: left out: %s", self.where, ", ".join(left))

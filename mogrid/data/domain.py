@@ -36,6 +36,8 @@ class Split:
         Given to training in place of the corpus' own text: where the query was cut out of the document, the rest.
     variants : mapping of str to mapping of query id to text
         By name, the same queries written otherwise by people or tools, such as with their typing errors.
+    name : str
+        What the files call it, where they have a name for it: ``dev``, say.
     """
 
     role: Role
@@ -43,6 +45,7 @@ class Split:
     qrels: Mapping[str, Mapping[str, int]]
     documents: Mapping[str, str] = field(default_factory=dict)
     variants: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    name: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

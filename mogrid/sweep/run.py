@@ -11,7 +11,7 @@ from typing import Literal
 from rich.console import Console
 
 from mogrid.errors import ConfigError, nearest
-from mogrid.files import write_json
+from mogrid.files import withdrawn, write_json
 from mogrid.progress import Progress, status
 from mogrid.runs import RunRecord, RunStore
 from mogrid.sweep.cells import Cell, cells_of, run_cell
@@ -55,9 +55,9 @@ def run_sweep(
     KeyboardInterrupt
         Ctrl-C, after every running cell left a checkpoint.
     """
-    store.mkdir(parents=True, exist_ok=True)
-    with status(console, "reading the sweep's data") as stage:
+    with withdrawn(store, "runs.jsonl", "claims/*", "work/*"), status(console, "reading the sweep's data") as stage:
         cells = cells_of(sweep, store, lambda said: stage.update(said=said))
+    store.mkdir(parents=True, exist_ok=True)
     write_json(store / _BASE, {"base": str(sweep.base)})
     drain_cells(cells, store, console, workers=sweep.settings.workers, executor=executor, ray_address=ray_address)
     runs = RunStore(store)

@@ -103,19 +103,21 @@ class Library:
         folder, _, split = name.rpartition("/") if "/" in name else (name, "", "")
         known = self._known()
         own = known.get(folder)
-        if own is not None and own is not (self.collection.source if self.collection else None):
-            if Role.SELECT not in own.splits:
-                raise RoleError(
-                    f"judged on {name!r}, whose role is {next(iter(own.splits))}: only select-role data may judge"
-                )
+        if own is not None:
+            role = next((role for role, made in own.splits.items() if split and made.name == split), Role.SELECT)
+            if role not in own.splits:
+                role = next(iter(own.splits))
+            if role is not Role.SELECT:
+                raise RoleError(f"judged on {name!r}, whose role is {role}: only select-role data may judge")
+            select = own.splits[role].name
+            if split and select and split != select:
+                raise DataError(f"judged on {name!r}: its split of role select is {select!r}")
             return own
         if split in ("test", "train"):
             raise RoleError(
                 f"judged on {name!r}: a {split} split judges no objective; name another split, or give the set the "
                 "role select in the file of domains"
             )
-        if own is not None:
-            return own
         if self.data is None:
             raise DataError(f"judged on {name!r}: no such embedded data set{nearest(folder, known)}")
         return self._from_folder(DatasetSettings.model_construct(path=folder, split=split), Role.SELECT)

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from mogrid.errors import ConfigError, DataError
-from mogrid.files import held, naming_a_full_disk, write_json
+from mogrid.files import held, naming_a_full_disk, withdrawn, write_json
 from mogrid.progress import Progress, status
 from mogrid.runs import Kind, RunRecord, RunStore
 from mogrid.training.card import write_card
@@ -60,6 +60,7 @@ def train_from_recipe(recipe: Recipe, base: Path, console: Console) -> Path:
     first = int(os.environ.get("RANK", "0")) == 0
     with ExitStack() as stack:
         if first:
+            stack.enter_context(withdrawn(out, "training/checkpoint-*", "model", "*/model"))
             out.mkdir(parents=True, exist_ok=True)
             stack.enter_context(naming_a_full_disk(out))
             stack.enter_context(held(out / ".lock"))

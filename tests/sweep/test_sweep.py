@@ -105,7 +105,7 @@ def test_a_dry_run_names_the_runs(swept, capsys) -> None:
         ({"recipe": {"objectives": {"a": {"datasets": "home", "judged": "south/test"}}}}, "whose role is test"),
         (
             {"recipe": {"objectives": {"a": {"datasets": "home", "judged": "home/test"}}}},
-            "a test split judges no objective",
+            "whose role is test",
         ),
         ({"recipe": {"objectives": {"a": {"datasets": "home", "judged": "nort/dev"}}}}, "did you mean 'north'?"),
         ({"recipe": {"objectives": {"a": {"datasets": "south"}}}}, "has the role test, and is not trained on"),
