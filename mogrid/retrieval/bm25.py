@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -67,6 +68,8 @@ def _tokens(texts: Mapping[str, str]) -> list[list[str]]:
 
 def _index(corpus: Mapping[str, str]) -> Any:
     """Return the index of the corpus, or None where no document has a word to index."""
+    # bm25s loads JAX where that is installed, which would take most of a GPU's memory for itself.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     import bm25s
 
     digest = hashlib.sha256()

@@ -106,7 +106,9 @@ def fill(model: nn.Module, states: Sequence[Mapping[str, Tensor]], shares: Seque
     with torch.no_grad():
         for name, value in own.items():
             if value.is_floating_point():
-                parts = [s[name].double() * share for s, share in zip(states, shares, strict=True) if share]
+                parts = [
+                    s[name].to(value.device).double() * share for s, share in zip(states, shares, strict=True) if share
+                ]
                 value.copy_(torch.stack(parts).sum(0) if len(parts) > 1 else parts[0])
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from sentence_transformers.util import get_device_name
+
 from mogrid.errors import ConfigError
 from mogrid.files import cache_folder
 from mogrid.retrieval.adapters import add_lora, fold_adapters, freeze_embeddings
@@ -113,7 +115,9 @@ def base_model(
         if layers is not None:
             thin(model, layers)
         if heal is not None:
-            healing = healed(model, whole, texts, heal, cache or cache_folder(), progress)
+            device = get_device_name()
+            healing = healed(model.to(device), whole.to(device), texts, heal, cache or cache_folder(), progress)
+            model.to("cpu")
         if dropout is not None:
             set_dropout(model, dropout)
         if style.get("towers", 1) == 2:

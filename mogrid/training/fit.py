@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import get_device_name
 from transformers import PrinterCallback, TrainerCallback
 
 from mogrid.errors import ConfigError
@@ -74,7 +75,7 @@ def build_base(
         folder = located(base, path)
         path = str(folder) if folder.is_dir() else path
     columns = ("query", "document")
-    return base_model(
+    model = base_model(
         path,
         size=chosen.size,
         vocabulary=chosen.vocabulary,
@@ -92,6 +93,7 @@ def build_base(
         normalise=chosen.normalise,
         query_prompt=chosen.query_prompt,
     )
+    return model.to(get_device_name())  # weights are drawn on the processor, so that they are the same everywhere
 
 
 def fit(

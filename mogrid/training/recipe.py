@@ -180,12 +180,24 @@ class Recipe(Strict):
 
 
 def put(value: dict[str, Any], key: str, new: Any) -> None:
-    """Set a dotted key in nested plain values; a length of the training takes the place of the one there."""
+    """Set a dotted key in nested plain values; a length of the training takes the place of the one there.
+
+    Raises
+    ------
+    ConfigError
+        A part of the key is no mapping.
+    """
     inner = value
     *parents, last = key.split(".")
     for parent in parents:
         below = inner.get(parent)
-        inner[parent] = {"name": below} if parent == "solver" and isinstance(below, str) else dict(below or {})
+        if isinstance(below, str | list) and parent != "model":  # the short form of a mapping
+            below = {"on" if parent == "judged" else "name": below}
+        elif below is True or below is None:
+            below = {}
+        if not isinstance(below, Mapping):
+            raise ConfigError(f"{key}: {parent!r} is {below!r}, which has no keys of its own")
+        inner[parent] = dict(below)
         inner = inner[parent]
     if parents == ["training"] and last in LENGTHS:
         for other in LENGTHS:

@@ -67,17 +67,16 @@ class Materials:
 
     def name(self, label: str, kind: Kind = "trained", parents: Mapping[str, float] | None = None) -> str:
         """Return the run's name: a function of everything that determines its numbers."""
-        recipe = self.recipe
-        made_of = recipe if kind in ("trained", "merged") else untrained(recipe)
-        return run_name(label, recipe.seed, made_of.digest(self.data, kind, json.dumps(dict(parents or {}))))
+        made_of = self.recipe if kind in ("trained", "merged") else untrained(self.recipe, kind)
+        return run_name(label, made_of.seed, made_of.digest(self.data, kind, json.dumps(dict(parents or {}))))
 
 
-def untrained(recipe: Recipe) -> Recipe:
-    """Return the recipe without what only a training depends on: equal for all runs of one base model."""
-    return recipe.change({
-        "mix": None, "spend": "weights", "solver": "fixed", "training": {"steps": 1},
-        "seed": recipe.seed if recipe.model.path is None else 0,
-    })  # fmt: skip
+def untrained(recipe: Recipe, kind: Kind) -> Recipe:
+    """Return the recipe without what only a training depends on: equal for all runs of one base model, or for BM25."""
+    plain: dict[str, Any] = {"mix": None, "spend": "weights", "solver": "fixed", "training": {"steps": 1}}
+    if kind == "bm25" or recipe.model.path is not None:  # nothing is drawn
+        plain["seed"] = 0
+    return recipe.change(plain | {"model": {}} if kind == "bm25" else plain)
 
 
 def materials(recipe: Recipe, base: Path) -> Materials:
@@ -190,7 +189,7 @@ def run(
         name=given.name(label, kind, parents),
         label=label,
         kind=kind,
-        seed=recipe.seed,
+        seed=recipe.seed if kind in ("trained", "merged") else untrained(recipe, kind).seed,
         model=recipe.model.label if model is not None else "",
         data=given.data,
         recipe=recipe.model_dump(mode="json", exclude={"output"}, exclude_defaults=True),

@@ -84,6 +84,26 @@ def test_a_length_takes_the_place_of_the_one_there(tmp_path) -> None:
     assert (made.training.pairs, made.training.steps) == (640, None)
 
 
+def test_dotted_keys_open_short_forms(tmp_path) -> None:
+    path = tmp_path / "run.yaml"
+    objective = {"datasets": "home", "loss": "infonce", "judged": "home/dev", "negatives": 2}
+    model = {"path": "base", "layers": 1, "heal": True}
+    path.write_text(yaml.safe_dump(settings(model=model, objectives={"effectiveness": objective})))
+    given = ["model.heal.texts=20", "objectives.effectiveness.loss.temperature=.1"]
+    made = read_recipe(path, [*given, "objectives.effectiveness.judged.metric=ndcg"])
+    assert made.model.heal is not None
+    assert made.model.heal.texts == 20
+    assert made.objectives["effectiveness"].loss == {"name": "infonce", "temperature": 0.1}
+    judged = made.objectives["effectiveness"].judged
+    assert judged is not None
+    assert (judged.on, judged.metric) == (["home/dev"], "ndcg")
+        ["home/dev"],
+        "ndcg",
+    )
+    with pytest.raises(ConfigError, match="seed.most: 'seed' is 3, which has no keys"):
+        read_recipe(path, ["seed=3", "seed.most=1"])
+
+
 def test_a_solver_gets_settings_by_dotted_keys(tmp_path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(settings(solver="fixed")))
