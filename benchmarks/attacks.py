@@ -194,9 +194,7 @@ def _attacks(
 
 
 def _show(record: dict[str, Any]) -> None:
-    from rich.console import Console
-
-    from mogrid.report.table import Table, cell
+    from mogrid.report.table import Table, cell, printer
 
     speed = record["speed"]
     print(f"five flips, {speed['documents']} documents, one thread:")
@@ -212,7 +210,7 @@ def _show(record: dict[str, Any]) -> None:
         values = (cell(row["success"], digits=2), boost, *map(cell, row["ndcg"]), f"{row['seconds']:.1f}")
         rows.append((name, row["knowledge"], *values))
     columns = ("attack", "knowledge", "SR@10", "boost", "nDCG@10", "attacked", "s")
-    Console().print(Table("", columns, rows, left=frozenset({0, 1})))
+    printer().print(Table("", columns, rows, left=frozenset({0, 1})))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ from mogrid.report.figures import COLOURS, Style, plot_front
 from mogrid.report.figures.exchange import plot_exchange
 from mogrid.report.results import results_table
 from mogrid.report.scales import front_of
-from mogrid.report.table import Table, cell
+from mogrid.report.table import Table, cell, printer
 from mogrid.runs import RunRecord, RunStore
 from mogrid.runs.summary import summarise
 from mogrid.sweep.cells import Cell, cells_of
@@ -263,7 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     quiet()
     try:
-        run(_job(arguments), Console(stderr=True), Console())
+        run(_job(arguments), Console(stderr=True), printer())
     except MogridError as error:
         print(f"benchmarks.dpr: {error}", file=sys.stderr)
         return 2

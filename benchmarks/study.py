@@ -29,6 +29,7 @@ from mogrid.frontier import fit_laws, plan
 from mogrid.report.figures.exchange import plot_exchange
 from mogrid.report.results import results_table
 from mogrid.report.scales import scales_of
+from mogrid.report.table import printer
 from mogrid.runs import RunStore
 from mogrid.runs.summary import summarise
 from mogrid.sweep.grid import SweepSettings, expand
@@ -120,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if not arguments.show:
             run_study(arguments.name, store, Console(stderr=True), data=arguments.data, changes=arguments.set)
-        show_study(arguments.name, store, Console())
+        show_study(arguments.name, store, printer())
     except MogridError as error:
         print(f"benchmarks.study: {error}", file=sys.stderr)
         return 2

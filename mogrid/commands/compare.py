@@ -51,9 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _show(found: Comparison) -> None:
-    from rich.console import Console
-
-    from mogrid.report.table import Table, cell, mark
+    from mogrid.report.table import Table, cell, mark, printer
 
     several = {row.second for row in found.rows}
     rows = []
@@ -78,6 +76,6 @@ def _show(found: Comparison) -> None:
     columns = ["set", *(["B"] if len(several) > 1 else []), "measure", "queries", "of A", "of B", "B - A", "p"]
     title = f"A: {first.first}" + ("" if len(several) > 1 else f"\nB: {first.second}")
     note = "± half of a 95 % interval over queries; ▲ ▼ higher or lower (paired randomisation, Holm-corrected, p < .05)"
-    Console().print(Table(title, columns, rows, note, left=frozenset({0, 1} if len(several) == 1 else {0, 1, 2})))
+    printer().print(Table(title, columns, rows, note, left=frozenset({0, 1} if len(several) == 1 else {0, 1, 2})))
     for line in found.notes:
         print(line)

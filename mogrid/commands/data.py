@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from mogrid.data import Role, leak_report
     from mogrid.progress import status
-    from mogrid.report.table import Table
+    from mogrid.report.table import Table, printer
 
     with status(Console(stderr=True), "reading the data") as stage:
         collection = load_collection(arguments)
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         (split["domain"], label, *(f"{split[column]:,}" for column in columns[2:]))
         for split, label in zip(splits, labels, strict=True)
     ]
-    console = Console()
+    console = printer()
     console.print(Table(f"data {collection.fingerprint[:12]}", columns, shown, left=frozenset({0, 1})))
     for line in [*_left_out(collection), *(note for split in splits for note in _notes(split))]:
         console.print(line, soft_wrap=True, markup=False, highlight=False)

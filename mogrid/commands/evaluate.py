@@ -173,9 +173,8 @@ def _split(settings: str) -> list[str]:
 
 
 def _show(result: Evaluation, *, sampled: bool) -> None:
-    from rich.console import Console
 
-    from mogrid.report.table import Table, cell, mark
+    from mogrid.report.table import Table, cell, mark, printer
 
     rows: list[tuple[str, ...]] = []
     bm25 = {(row["domain"], row["condition"]): row["ndcg"] for row in result.rows() if row["system"] == "BM25"}
@@ -193,7 +192,7 @@ def _show(result: Evaluation, *, sampled: bool) -> None:
     note = "± half of a 95 % interval over queries; ▲ ▼ better or worse than BM25 (paired, Holm-corrected, p < .05)"
     if any(row["changed"] is not None for row in result.rows()):
         note += "; in brackets the share of queries that a perturbation changed"
-    Console().print(Table(title, columns, rows, note, left=frozenset({0, 2})))
+    printer().print(Table(title, columns, rows, note, left=frozenset({0, 2})))
     for system, values in result.summary().items():
         print(f"{system}: " + ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in values.items()))
     for line in result.notes():

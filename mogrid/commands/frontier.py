@@ -34,12 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     import numpy as np
-    from rich.console import Console
 
     from mogrid.frontier import Front, bootstrap_hypervolume
     from mogrid.report.figures import COLOURS, Style, plot_front
     from mogrid.report.scales import front_of
-    from mogrid.report.table import Table, cell
+    from mogrid.report.table import Table, cell, printer
     from mogrid.runs import RunStore
 
     if not arguments.store.is_dir():
@@ -71,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     lines = []
     for i in np.argsort(means.sum(axis=1)):
         lines.append((names[i], *map(cell, shown[i], widths[i]), "front" if best[i] else ""))
-    Console().print(Table("", ("run", *front.objectives, ""), lines))
+    printer().print(Table("", ("run", *front.objectives, ""), lines))
     if volume is not None:
         print(f"hypervolume {volume.value:.3f} [{volume.low:.3f}, {volume.high:.3f}] of these runs (95 % over seeds)")
     return 0

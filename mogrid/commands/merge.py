@@ -55,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mogrid.data import Role
     from mogrid.frontier.rules import importance
     from mogrid.progress import Progress, status
+    from mogrid.report.table import printer
     from mogrid.retrieval.merging import blend
     from mogrid.runs import versions
     from mogrid.sweep.merge_card import RECORD, front_table, said_of, test_table, write_merge
@@ -109,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
         "versions": versions(),
     }  # fmt: skip
     write_merge(out, merged, merges, chosen, record, tables, arguments.base)
-    screen = Console()
+    screen = printer()
     for table in tables:
         screen.print(table)
     if not tests:

@@ -22,7 +22,6 @@ from rich.console import Console
 from mogrid.commands._common import check_places, parse_numbers
 from mogrid.errors import ConfigError, DataError, nearest
 from mogrid.frontier import METHODS, Laws, Plan, fit_laws, mixing_pays, next_runs, plan
-from mogrid.report.table import Table, cell
 
 if TYPE_CHECKING:
     from mogrid.sweep.measured import Measured
@@ -62,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from mogrid.report.table import printer
     from mogrid.runs import RunStore
     from mogrid.sweep.measured import measured
     from mogrid.sweep.planned import changes_of, write_plan, write_recipe
@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({**chosen.to_json(), "laws": laws.to_json()}, indent=1))
     else:
-        console = Console()
+        console = printer()
         show(console, chosen, laws)
         mix = changes_of(chosen, given)["mix"] if chosen.model is not None else chosen.mix
         for name, share in mix.items():
@@ -118,6 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _experiments(
     arguments: argparse.Namespace, laws: Laws, given: Measured, wanted: dict[str, Any], budget: float | None
 ) -> int:
+    from mogrid.report.table import Table, printer
     from mogrid.sweep.planned import able, proposed, write_sweep
     from mogrid.sweep.run import base_of
 
@@ -141,7 +142,7 @@ def _experiments(
          f"{options.pairs[i].sum():,.0f}", f"{options.flops[i]:.3g}", str(row["seed"]))
         for i, row in zip(made.rows, rows, strict=True)
     ]  # fmt: skip
-    console = Console()
+    console = printer()
     note = "the most useful for its price first; shares of the mix by objective"
     columns = ("base model", *laws.objectives, "pairs", "FLOPs", "seed")
     console.print(Table(f"{len(lines)} runs to do next, {made.flops:.3g} FLOPs in all", columns, lines, note))
@@ -202,6 +203,8 @@ def flops_of(arguments: argparse.Namespace, given: Measured) -> float:
 
 def show(console: Console, chosen: Plan, laws: Laws) -> None:
     """Print a plan for people."""
+    from mogrid.report.table import Table, cell
+
     console.print(
         f"{chosen.budget:.3g} FLOPs, {chosen.extrapolation:.2g} times the dearest run: "
         f"[bold]{chosen.model or 'a model'}[/bold] (N = {chosen.parameters:,.0f}), chosen by {chosen.method} in "

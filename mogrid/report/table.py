@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -12,7 +13,11 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table as RichTable
 from rich.text import Text
 
-__all__ = ["Table", "cell", "mark", "markdown_text"]
+__all__ = ["Table", "cell", "mark", "markdown_text", "printer"]
+
+_GAP = 2  # between columns
+_WHOLE = 24  # characters: a longer word is broken
+_NO_TERMINAL = 160  # columns of a file or pipe
 
 
 @dataclass(frozen=True)
@@ -48,18 +53,37 @@ class Table:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         table = RichTable(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1), collapse_padding=True, pad_edge=False)
-        for i, name in enumerate(self.columns):
+        widths = self._widths(options.max_width)
+        for i, (name, width) in enumerate(zip(self.columns, widths, strict=True)):
             side: Literal["left", "right"] = "left" if i in self.left else "right"
-            # Where the terminal is too narrow, words wrap and numbers stay whole.
-            table.add_column(Text(name), justify=side, no_wrap=i not in self.left)
+            table.add_column(Text(name), justify=side, width=width)
         for i, row in enumerate(self.rows):
             table.add_row(*map(Text, row), style="bold" if i in self.highlight else None)
         # Rich's own title and caption are no wider than the table.
         if self.title:
             yield Text(self.title, style="italic")
-        yield table
+        if sum(widths) + _GAP * (len(widths) - 1) <= options.max_width:
+            yield table
+        else:  # no table fits: a paragraph a row
+            for i, (first, *rest) in enumerate(self.rows):
+                said = [f"{name} {text}" for name, text in zip(self.columns[1:], rest, strict=True) if text]
+                yield Text(f"{first}: {', '.join(said)}", style="bold" if i in self.highlight else "")
         if self.note:
             yield Text(self.note, style="dim")
+
+    def _widths(self, room: int) -> list[int]:
+        """Return what every column gets: with little room, words and headings wrap, and numbers stay whole."""
+        least, most = [], []
+        for i, name in enumerate(self.columns):
+            cells = [row[i] for row in self.rows]
+            parts = [part for text in cells for part in text.split()] if i in self.left else cells
+            least.append(min(_WHOLE, max(map(len, [*parts, *name.split()]), default=0)))
+            most.append(max(map(len, [*cells, name])))
+        left = room - sum(least) - _GAP * (len(least) - 1)
+        for i in sorted(range(len(least)), key=lambda i: i not in self.left):
+            more = min(max(left, 0), most[i] - least[i])
+            least[i], left = least[i] + more, left - more
+        return least
 
     def html(self) -> str:
         """Return a table and its note, without the title, for the page's style sheet."""
@@ -82,6 +106,12 @@ class Table:
             lines[i + 1][0] = f"**{lines[i + 1][0]}**"
         text = "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))
         return f"{text}\n\n{markdown_text(self.note)}\n" if self.note else f"{text}\n"
+
+
+def printer() -> Console:
+    """Return what prints tables: as wide as the terminal, and wide where standard output is a file or a pipe."""
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=_NO_TERMINAL)
 
 
 def cell(value: float, half: float | None = None, *, digits: int = 3, mark: str = "") -> str:

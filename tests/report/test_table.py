@@ -9,7 +9,7 @@ from html import unescape
 import pytest
 from rich.console import Console
 
-from mogrid.report.table import Table, cell, mark
+from mogrid.report.table import Table, cell, mark, printer
 
 NASTY = "<b>|[red]x[/red]`*_\\ &\n"
 ROWS = [("BM25", ".567±.029▲", "a"), (NASTY, ".3", "b")]
@@ -34,6 +34,25 @@ def test_words_wrap_and_numbers_stay_whole_in_a_narrow_terminal() -> None:
     assert ".178±.022▼" in text
     assert max(map(len, text.splitlines())) <= 40
     assert " ".join(text.split()).count("strategies") == 1
+
+
+@pytest.mark.parametrize("width", [56, 80, 200])
+def test_names_of_rows_stay_where_headings_are_long(width: int) -> None:
+    columns = ("", "FLOPs", "seeds", "nDCG@10", "other domains' nDCG@10", "worst other nDCG@10", "typos nDCG@10")
+    row = ("effectiveness only", "6.1e+11", "3", ".803±.036", ".633±.017", ".502±.036", ".638±.039")
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    console.print(Table("", columns, [row]))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert [number for number in row[1:] if number not in text] == []
+    assert "effectiveness only" in " ".join(text.split())
+    assert "…" not in text
+
+
+def test_a_pipe_is_wide(monkeypatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert printer().width == 160
+    monkeypatch.setenv("COLUMNS", "91")
+    assert printer().width == 91
 
 
 def test_html() -> None:

@@ -97,7 +97,7 @@ def test_dotted_keys_open_short_forms(tmp_path) -> None:
     judged = made.objectives["effectiveness"].judged
     assert judged is not None
     assert (judged.on, judged.metric) == (["home/dev"], "ndcg")
-    with pytest.raises(ConfigError, match="seed.most: 'seed' is 3, which has no keys"):
+    with pytest.raises(ConfigError, match=r"seed\.most: 'seed' is 3, which has no keys"):
         read_recipe(path, ["seed=3", "seed.most=1"])
 
 
