@@ -83,10 +83,11 @@ def run(arguments: argparse.Namespace) -> int:
         result: AttackResult | PoisoningResult
         shared: dict[str, Any] = {"seed": arguments.seed, "crafted_on": other}
         if isinstance(attack, CorpusPoisoning):
-            known = None
-            if chosen != collection.source.name:
-                known = list(collection.source.split(Role.TRAIN).queries.values())
-            result = poisoning_success(model, domains[chosen], role, attack, known=known, **shared)
+            trained = collection.with_role(Role.TRAIN)
+            known = [query for domain in trained for query in domain.split(Role.TRAIN).queries.values()]
+            if domains[chosen] in trained:
+                known = []
+            result = poisoning_success(model, domains[chosen], role, attack, known=known or None, **shared)
         else:
             result = attack_success(model, domains[chosen], role, attack, targets=arguments.targets, **shared)
     record = result.to_json()
@@ -112,6 +113,7 @@ def _show(model: str, result: AttackResult | PoisoningResult) -> None:
             print("nDCG@10            {:.3f} clean, {:.3f} attacked".format(*result.robust_ndcg))
     else:
         values = list(result.ranks.values())
+        print(f"crafted for {result.known:,} known queries, judged by {len(values):,} others")
         for top in (10, 20):
             low, high = bootstrap_interval([float(rank <= top) for rank in values])
             print(f"queries with a passage in the top {top}  {result.success_rate(top):.3f} [{low:.3f}, {high:.3f}]")

@@ -19,7 +19,7 @@ def fill_beir(builder: DomainBuilder, folder: Path, splits: Mapping[Role, str]) 
 
     Documents are ``title text``; a document without either stays in the corpus as an empty text, as it would in
     production, and is never a training pair. A split holds the queries that its judgements name. Ids may be integers,
-    relevance ``1.0``, a title null.
+    relevance ``1.0``, a title null; judgements may have TREC's four columns, and no line of their names.
     """
     path = located(folder, "corpus.jsonl")
     for place, record in json_lines(path):
@@ -34,7 +34,7 @@ def fill_beir(builder: DomainBuilder, folder: Path, splits: Mapping[Role, str]) 
         builder.listed(queries, key, text_of(record, "text", place), "query", place)
     for role, split in splits.items():
         path = builder.files[role] = located(folder, "qrels/*.tsv", split)
-        builder.judged(role, queries, judgements(path, header=True))
+        builder.judged(role, queries, judgements(path, tabs=True))
 
 
 def beir_splits(folder: Path) -> list[str]:

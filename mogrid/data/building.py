@@ -13,7 +13,10 @@ from mogrid.data.domain import Domain, Role, Split
 from mogrid.data.words import same_text
 from mogrid.errors import DataError
 
-__all__ = ["DomainBuilder", "identifier"]
+__all__ = ["OVERLAP", "DomainBuilder", "identifier"]
+
+OVERLAP = "queries of {} that stand in a later split"
+"""What `Domain.dropped` calls the queries that a domain's own ``drop_overlap`` left out, by role."""
 
 _TWICE = {"document": "documents that stand twice", "query": "queries that stand twice"}
 _log = logging.getLogger(__name__)
@@ -147,4 +150,4 @@ class DomainBuilder:
             texts |= {same_text(text) for text in queries.values()}
             for query in twice:
                 del queries[query], self.qrels[role][query]
-                self.drop(f"queries of {role} that stand in a later split", f"query {query!r} stands in two splits")
+                self.drop(OVERLAP.format(role), f"query {query!r} stands in two splits")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -132,7 +133,9 @@ def read_single(path: Path | str, *, need: Iterable[Role] = ()) -> Collection:
     try:
         kind = kind_of(path)
     except DataError as error:
-        raise DataError(f"{error}, and no domains.yaml that says which folder is what") from error
+        inside = ", ".join(_sets(path)[:5])
+        hint = f"; it holds sets in folders of their own ({inside})" if inside else ""
+        raise DataError(f"{error}, and no domains.yaml that says which folder is what{hint}") from error
     there = [path.name.split(".")[0]] if path.is_file() else READERS[kind].splits(path)
     splits = _usual(there)
     if not splits and len(there) == 1:
@@ -149,6 +152,15 @@ def read_single(path: Path | str, *, need: Iterable[Role] = ()) -> Collection:
             f"{error}, as in a domains.yaml: source: {{folder: {path.name}, drop_overlap: true}}"
         ) from error
     return _with(Collection(domain), need, str(path))
+
+
+def _sets(folder: Path) -> list[str]:
+    found = []
+    for path in sorted(folder.iterdir()):
+        with contextlib.suppress(DataError, OSError):
+            if path.is_dir() and kind_of(path):
+                found.append(path.name)
+    return found
 
 
 def _usual(there: Iterable[str]) -> dict[Role, str]:

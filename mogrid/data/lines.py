@@ -94,7 +94,7 @@ def is_header(fields: list[str]) -> bool:
     return len(named) > 1 and named[-1] == fields[-1].strip() and all(_HEADER.fullmatch(name) for name in named)
 
 
-def judgements(path: Path, *, header: bool = False) -> Iterator[tuple[str, str, str, int]]:
+def judgements(path: Path, *, tabs: bool = False) -> Iterator[tuple[str, str, str, int]]:
     """Yield (place, query, document, relevance) of BEIR's, MS MARCO's and TREC's files of judgements.
 
     Fields are separated by tabs or by white space: query, document, relevance; or, of four, with one that nobody reads
@@ -103,25 +103,18 @@ def judgements(path: Path, *, header: bool = False) -> Iterator[tuple[str, str, 
     Parameters
     ----------
     path : Path
-    header : bool
-        Whether the first line is read as the columns' names whatever it holds, and must not be a judgement (BEIR).
+    tabs : bool
+        Whether ids of a line with two tabs may hold spaces, and a first line that is no judgement names columns (BEIR).
     """
-    for place, fields in _fields(path, header):
-        if len(fields) not in ((3,) if header else (3, 4)):
-            wanted = "3 fields separated by tabs" if header else "'query 0 document relevance'"
-            raise DataError(f"{place}: expected {wanted}, got {len(fields)} fields")
-        yield place, fields[0], fields[-2], integer(fields[-1], place)
-
-
-def _fields(path: Path, header: bool) -> Iterator[tuple[str, list[str]]]:
     for row, (number, text) in enumerate(lines(path)):
         place, fields = f"{path}:{number}", text.split("\t")
-        if not header and len(fields) != 4 and not (len(fields) == 3 and not _INNER.search(text)):
+        if len(fields) != 4 and not (len(fields) == 3 and (tabs or not _INNER.search(text))):
             fields = words_of(text)
-        if row == 0 and header and (len(fields) != 3 or _INTEGER.fullmatch(fields[-1].strip())):
-            raise DataError(f"{place}: expected the header 'query-id<TAB>corpus-id<TAB>score', got {text[:60]!r}")
-        if row > 0 or not (header or is_header(fields)):
-            yield place, fields
+        if row == 0 and (is_header(fields) or (tabs and not _INTEGER.fullmatch(fields[-1].strip()))):
+            continue
+        if len(fields) not in (3, 4):
+            raise DataError(f"{place}: expected 'query document relevance', got {len(fields)} fields")
+        yield place, fields[0], fields[-2], integer(fields[-1], place)
 
 
 def text_of(record: Mapping[str, Any], key: str, place: str) -> str:

@@ -43,8 +43,8 @@ FILES = {
 
 _ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 _QUERY = ("query", "question", "anchor")
-_DOCUMENT = ("document", "passage", "answer", "positive", "pos", "positive_passages", "positive_ctxs")
-_NEGATIVE = re.compile(r"neg|(hard_)?negatives?(_\d+)?|negative_passages|(hard_)?negative_ctxs")
+_DOCUMENT = ("document", "passage", "answer", "positive", "positives", "pos", "positive_passages", "positive_ctxs")
+_NEGATIVE = re.compile(r"(hard[_-])?neg(ative)?s?([_-]?\d+)?|negative_passages|(hard_)?negative_ctxs", re.IGNORECASE)
 _DOCUMENT_ID = ("docid", "doc_id", "passage_id", "psg_id")
 _SHARD = re.compile(r"-\d+-of-(\d+)$")
 
@@ -264,8 +264,8 @@ def _layout(keys: tuple[str, ...], columns: Columns, document: str | None, place
         for name in names_:
             if name not in keys and (first or what in ("query", "document")):
                 raise DataError(f"{place}: no column {name!r}{nearest(name, keys)}")
-    queries = given.get("query", [name for name in _QUERY if name in keys])
-    documents = given.get("document", [name for name in _DOCUMENT if name in keys])
+    queries = given.get("query", [name for name in keys if name.lower() in _QUERY])
+    documents = given.get("document", [name for name in keys if name.lower() in _DOCUMENT])
     if document is not None and "document" not in given:
         documents = [document]
         if document not in keys:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mogrid.attacks.base import counted
 from mogrid.attacks.poisoning import CorpusPoisoning
 from mogrid.data.domain import Domain, Role
@@ -101,7 +103,8 @@ def poisoning_success(
         Of the queries that are judged.
     attack : CorpusPoisoning
     known : sequence of str, optional
-        Queries that the attacker knows; those of the domain's train split when left out.
+        Queries that the attacker knows; those of the domain's train split when left out. Without one, every other of
+        the split's own, drawn by the seed; these are then not judged.
     seed : int
     encoded : EncodedSplit, optional
         What `encode_split` gave for this model and split.
@@ -117,8 +120,13 @@ def poisoning_success(
     """
     check_role(attack, domain, role)
     encoded = encoded or encode_split(model, domain, role)
+    texts, rows = domain.split(role).queries, np.arange(len(encoded.query_ids))
+    if known is None and Role.TRAIN not in domain.splits:
+        rows = stream(seed, domain.name, "known").permutation(rows)
+        known, rows = [texts[encoded.query_ids[row]] for row in rows[1::2]], np.sort(rows[::2])
+        rows = np.array([row for row in rows if texts[encoded.query_ids[row]] not in known])
     given = list(domain.split(Role.TRAIN).queries.values()) if known is None else list(known)
-    judged = {domain.split(role).queries[query] for query in encoded.query_ids}
+    judged = {texts[encoded.query_ids[row]] for row in rows}
     if known is not None and judged & set(given):
         raise RoleError(f"domain {domain.name!r}: the attacker knows a query of the {role} split that is judged")
     given = [query for query in given if query not in judged]
@@ -128,10 +136,10 @@ def poisoning_success(
     ranks: dict[str, int] = {}
     clean: dict[str, float] = {}
     poisoned: dict[str, float] = {}
-    for start in range(0, len(encoded.query_ids), _QUERIES_AT_ONCE):
-        some = range(start, min(start + _QUERIES_AT_ONCE, len(encoded.query_ids)))
+    for start in range(0, len(rows), _QUERIES_AT_ONCE):
+        some = rows[start : start + _QUERIES_AT_ONCE]
         of_corpus, of_passages = encoded.scores(some), encoded.queries[some] @ vectors.T
-        for row, query in enumerate(encoded.query_ids[start : start + _QUERIES_AT_ONCE]):
+        for row, query in enumerate(encoded.query_ids[place] for place in some):
             ranks[query] = 1 + int((of_corpus[row] > of_passages[row].max()).sum())
             places, gains = relevant_ranks(encoded, query, of_corpus[row])
             above = (of_passages[row] >= of_corpus[row][places[:, 0]][:, None]).sum(axis=1)

@@ -62,7 +62,7 @@ def objective_datasets(
     found, used = {}, []
     for name, objective in recipe.objectives.items():
         try:
-            own = [_apart(library.training(entry), entry.drop_overlap, kept) for entry in objective.datasets]
+            own = [_apart(library.training(entry), library.drops_overlap(entry), kept) for entry in objective.datasets]
             found[name] = _dataset(recipe, objective, own, base)
         except (ConfigError, DataError, RoleError) as error:
             raise type(error)(f"objective {name!r}: {error}") from error

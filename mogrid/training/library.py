@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from mogrid.data import Collection, Domain, Role, embedded_collection, read_collection
+from mogrid.data.building import OVERLAP
 from mogrid.data.places import below
 from mogrid.data.readers import READERS, kind_of, read_domain
 from mogrid.errors import DataError, MogridError, RoleError, nearest
@@ -77,9 +78,7 @@ class Library:
         DataError, ConfigError
             There is no such set, or it cannot be read.
         """
-        known = self._known()
-        name = Path(entry.path).name
-        own = known.get(name, known.get(name.split(".")[0]))  # a file's domain goes by its name without the ending
+        known, own = self._known(), self._own(entry)
         if own is not None and Role.TRAIN not in own.splits:
             raise RoleError(f"{entry.path!r} has the role {next(iter(own.splits))}, and is not trained on")
         if self.data is None:
@@ -89,6 +88,11 @@ class Library:
                 )
             return own
         return self._from_folder(entry, Role.TRAIN)
+
+    def drops_overlap(self, entry: DatasetSettings) -> bool:
+        """Whether training queries that something is judged by are left out: the recipe says so, or the file of roles."""
+        own = self._own(entry)
+        return entry.drop_overlap or (own is not None and OVERLAP.format(Role.TRAIN) in own.dropped)
 
     def judged(self, name: str) -> Domain:
         """Return the domain that ``NAME`` or ``NAME/SPLIT`` names, with a select split.
@@ -141,6 +145,11 @@ class Library:
     def _known(self) -> dict[str, Domain]:
         found = self.collection
         return {} if found is None else {d.name: d for d in found.domains}
+
+    def _own(self, entry: DatasetSettings) -> Domain | None:
+        """Return what the file of roles names of a set, where it does."""
+        known, name = self._known(), Path(entry.path).name
+        return known.get(name, known.get(name.split(".")[0]))  # a file's domain goes by its name without the ending
 
     def _from_folder(self, entry: DatasetSettings, role: Role) -> Domain:
         key = entry.model_dump_json(exclude={"limit"}), role

@@ -137,6 +137,15 @@ def test_poisoning_reaches_unseen_queries(model, domain) -> None:
         PoisoningResult.from_json({k: v for k, v in strong.to_json().items() if k != "seconds"})
 
 
+def test_without_training_queries_half_of_the_splits_are_known_and_not_judged(model, domain) -> None:
+    test = {Role.TEST: domain.split(Role.TEST)}
+    alone = Domain(domain.name, domain.corpus, test)
+    result = poisoning_success(model, alone, Role.TEST, CorpusPoisoning(2, 6, 2))
+    texts = test[Role.TEST].queries
+    assert len({texts[query] for query in result.ranks}) + result.known == len(set(texts.values()))
+    assert 0.4 * len(texts) <= result.known <= 0.6 * len(texts)
+
+
 def test_poisoned_measures_are_those_of_a_poisoned_corpus(model, domain) -> None:
     result = poisoning_success(model, domain, Role.TEST, CorpusPoisoning(2, 6, 6))
     corpus = {**domain.corpus, **{f"poison{i}": text for i, text in enumerate(result.passages)}}

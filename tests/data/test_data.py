@@ -65,8 +65,11 @@ def test_reads_titles_queries_and_judgements(tmp_path) -> None:
         ("corpus.jsonl", "[1]\n", "corpus.jsonl:1: expected an object, got list"),
         ("corpus.jsonl", "", "corpus.jsonl: holds no document"),
         ("queries.jsonl", '{"_id": "q0", "text": 5}\n', "queries.jsonl:1: 'text' must be a string"),
-        ("qrels/train.tsv", "q0\td0\t1\n", "train.tsv:1: expected the header"),
-        ("qrels/train.tsv", "query-id\tcorpus-id\tscore\nq0\td0\n", "train.tsv:2: expected 3 fields"),
+        (
+            "qrels/train.tsv",
+            "query-id\tcorpus-id\tscore\nq0\td0\n",
+            "train.tsv:2: expected 'query document relevance', got 2 fields",
+        ),
         ("qrels/train.tsv", "query-id\tcorpus-id\tscore\nq0\td0\tyes\n", "train.tsv:2: relevance must be an integer"),
         ("qrels/train.tsv", "query-id\tcorpus-id\tscore\nq9\td0\t1\n", "train.tsv:2: unknown query id 'q9'"),
         ("qrels/train.tsv", "query-id\tcorpus-id\tscore\nq0\td9\t1\n", "train.tsv:2: unknown document id 'd9'"),

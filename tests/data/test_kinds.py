@@ -21,6 +21,7 @@ from mogrid.data import (
     read_domain,
     read_msmarco,
     read_single,
+    training_pairs,
 )
 from mogrid.errors import ConfigError, DataError, MogridError, RoleError
 
@@ -274,6 +275,23 @@ def test_dl_typo(tmp_path) -> None:
         read_domain(folder, {Role.TEST: "test"})
 
 
+def test_judgements_of_beir_without_a_header_or_in_trecs_columns(tmp_path) -> None:
+    docs = '{"_id": "d 1", "text": "x"}\n{"_id": "e", "text": "z"}\n'
+    for text in ("q\td 1\t1\nq\te\t2\n", "q\t0\td 1\t1\nq 0 e 2\n", "QueryId\tDoc\tlevel\nq\td 1\t1\nq\te\t2.0\n"):
+        folder = write_beir(tmp_path / str(len(text)), docs, '{"_id": "q", "text": "y"}', text)
+        assert read_beir(folder, {Role.TEST: "test"}).split(Role.TEST).qrels == {"q": {"d 1": 1, "e": 2}}
+
+
+@pytest.mark.parametrize(
+    "name", ["negative", "negative1", "Negative_0", "hard_neg", "negs", "hard-negatives", "neg_scores"]
+)
+def test_columns_of_negatives_by_any_usual_name(tmp_path, name) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text(json.dumps({"Query": "a", "Positives": ["p"], name: ["n"]}))
+    pairs = training_pairs(read_domain(path, TRAIN))
+    assert pairs.column_names[:-2] == ["query", "document", *([] if name == "neg_scores" else ["negative_1"])]
+
+
 # -- one set alone, and collections that name only what is needed -----------------------------------------------------
 
 
@@ -345,6 +363,9 @@ def test_a_mistyped_folder_says_so(tmp_path) -> None:
     with pytest.raises(DataError, match=r"no file or folder 'sifact' in .*; did you mean 'scifact'"):
         read_domain("sifact", TRAIN, root=tmp_path / "beir")
     with pytest.raises(DataError, match=r"holds no data set of a kind that is known .* no domains\.yaml"):
+        read_collection(tmp_path / "beir")
+    write_beir(tmp_path / "beir" / "nfcorpus", "", "", HEADER)
+    with pytest.raises(DataError, match=r"it holds sets in folders of their own \(nfcorpus\)"):
         read_collection(tmp_path / "beir")
 
 

@@ -107,6 +107,21 @@ def test_a_query_that_is_judged_is_shown_and_can_be_dropped_from_training(tmp_pa
     assert sorted(given.datasets["one"]["query"]) == [f"other {n}" for n in range(8)]
 
 
+def test_what_a_file_of_domains_drops_is_not_trained_on_either(tmp_path) -> None:
+    write_data(tmp_path / "data")
+    qrels = tmp_path / "data" / "home" / "qrels"
+    first = (qrels / "test.tsv").read_text().splitlines()[1]
+    (qrels / "train.tsv").write_text((qrels / "train.tsv").read_text() + first + "\n")
+    before = len((qrels / "train.tsv").read_text().splitlines()) - 2
+    objective = {"datasets": "home", "judged": "north"}
+    evaluation = {"domains": "roles.yaml", "role": "test"}
+    (tmp_path / "roles.yaml").write_text("source: {folder: home, train: train, test: test}")
+    with pytest.raises(RoleError, match="drop_overlap: true"):
+        materials(recipe(tmp_path, objective, evaluation=evaluation), tmp_path)
+    (tmp_path / "roles.yaml").write_text("source: {folder: home, train: train, test: test, drop_overlap: true}")
+    assert len(materials(recipe(tmp_path, objective, evaluation=evaluation), tmp_path).datasets["one"]) == before
+
+
 def test_an_evaluation_names_only_what_it_needs(tmp_path) -> None:
     write_data(tmp_path / "data")
     for name, text, judged, expected in (

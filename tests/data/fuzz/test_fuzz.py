@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import random
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -248,9 +249,14 @@ def by_json_and_csv(folder: Path) -> Texts:
         named(r["_id"]): together(r.get("title"), r["text"]) for r in map(json.loads, rows_of(folder / "corpus.jsonl"))
     }
     queries = {named(r["_id"]): r["text"] or "" for r in map(json.loads, rows_of(folder / "queries.jsonl"))}
-    rows = [row.split("\t") for row in rows_of(folder / "qrels/test.tsv")]
-    assert all(len(row) == 3 for row in rows)
-    return judged(rows[1:], queries, corpus)
+    rows = [row.split("\t") if row.count("\t") in (2, 3) else spaced(row) for row in rows_of(folder / "qrels/test.tsv")]
+    header = rows and re.fullmatch(r"[+-]?\d{1,18}(\.0*)?", rows[0][-1].strip()) is None
+    assert all(len(row) in (3, 4) for row in rows[header:])
+    return judged([[row[0], *row[-2:]] for row in rows[header:]], queries, corpus)
+
+
+def spaced(row: str) -> list[str]:
+    return [word.decode() for word in row.encode().split()]
 
 
 def heads(row: list[str]) -> bool:
@@ -267,7 +273,7 @@ def by_split(folder: Path) -> Texts:
         assert all(len(row) > 1 and row[0] for row in rows)
         tables.append({row[0]: together(*row[1:]) for row in rows[heads(rows[0]) :]})
     rows = [
-        row.split("\t") if row.count("\t") == 3 else [w.decode() for w in row.encode().split()]
+        row.split("\t") if row.count("\t") == 3 else spaced(row)
         for row in rows_of(folder / ("qrels.txt" if typo else "qrels.test.tsv"))
     ]
     rows = [[row[0], row[-2], row[-1]] for row in rows[heads(rows[0]) :] if len(row) in (3, 4)]
