@@ -90,7 +90,7 @@ class Library:
         return self._from_folder(entry, Role.TRAIN)
 
     def drops_overlap(self, entry: DatasetSettings) -> bool:
-        """Whether training queries that something is judged by are left out: the recipe says so, or the file of roles."""
+        """Whether training queries that something is judged by are left out: by recipe or by the file of roles."""
         own = self._own(entry)
         return entry.drop_overlap or (own is not None and OVERLAP.format(Role.TRAIN) in own.dropped)
 
