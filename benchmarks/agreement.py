@@ -3,8 +3,9 @@
     python -m benchmarks.agreement FOLDER [FOLDER ...]
 
 For a model that compares by cosine without a Normalize module, by inner product, and by cosine of its first dimensions.
-sentence-transformers knows no grades, and so is compared over judgements without; neither counts ties against the system,
-and so documents that read the same to the model are left out but for the first. Ends with 1 where a set differs by 1e-6.
+sentence-transformers knows no grades, and so is compared over judgements without. Neither counts ties against the
+system, and so documents that read the same to the model are left out but for the first. Ends with 1 where a set differs
+by 1e-6.
 """
 
 from __future__ import annotations
