@@ -121,8 +121,8 @@ class Evaluation:
         for result in clean:
             if result.ceiling < _WHOLE:
                 found.append(
-                    f"{result.domain}: nDCG@10 cannot pass {result.ceiling:.3f}: relevant documents have exact "
-                    "duplicates that are not judged, and ties count against the system"
+                    f"{result.domain}: nDCG@10 cannot pass {result.ceiling:.3f}: to the model, relevant documents "
+                    "read the same as others that are not judged, and ties count against the system"
                 )
             if result.self_hits:
                 found.append(

@@ -91,6 +91,15 @@ _SOLVERS: tuple[type[Solver], ...] = (
     EveryN,
 )
 _BY_NAME: dict[str, type[Solver]] = {solver.name: solver for solver in _SOLVERS}
+# As papers and LibMTL call them for short.
+_SHORT: dict[str, type[Solver]] = {
+    "ew": FixedWeights,
+    "gls": GeometricMean,
+    "imtl": IMTLG,
+    "rlw": RandomWeights,
+    "stch": SmoothTchebycheff,
+    "uw": UncertaintyWeighting,
+}
 
 
 def available() -> dict[str, type[Solver]]:
@@ -129,7 +138,8 @@ def from_config(config: str | Mapping[str, Any]) -> Solver:
     >>> from_config({"name": "every_n", "solver": "MGDA", "n": 4}).solver.name
     'mgda'
     """
-    name, settings = named(_BY_NAME, config, what="solver", error=SolverError)
+    known = _BY_NAME | _SHORT
+    name, settings = named(known, config, what="solver", error=SolverError)
     if isinstance(settings.get("solver"), str | Mapping):  # a wrapper around another
         settings["solver"] = from_config(settings["solver"])
-    return build(_BY_NAME[name], settings, label=f"solver {name}", error=SolverError)
+    return build(known[name], settings, label=f"solver {name}", error=SolverError)

@@ -89,6 +89,9 @@ def test_wrong_settings(config: Any, message: str) -> None:
         ("IMTL-G", "imtl_g"),
         ("ConstrainedDescent", "constrained"),
         ("FixedWeights", "fixed"),
+        ("STCH", "smooth_tchebycheff"),
+        ("ew", "fixed"),
+        ("GLS", "geometric_mean"),
     ],
 )
 def test_names_go_by_any_spelling(spelling: str, name: str) -> None:
