@@ -52,7 +52,7 @@ from mogrid.training.recipe import Recipe, read_recipe
 __all__ = ["main"]
 
 RECIPE = Path(__file__).parent / "recipes" / "dpr.yaml"
-_PILOTS = (0.1, 0.3)  # of the full number of pairs
+_PILOTS = (0.2, 0.6)  # of the full number of pairs
 _MERGED = 0.5
 
 
