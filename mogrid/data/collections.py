@@ -15,14 +15,14 @@ from mogrid.data.readers import READERS, kind_of, read_domain
 from mogrid.data.records import Columns
 from mogrid.errors import ConfigError, DataError, MogridError, RoleError, nearest
 
-__all__ = ["read_collection", "read_single"]
+__all__ = ["USUAL", "read_collection", "read_single", "usual_splits"]
 
-# The names that published sets use for a role, tried in this order.
-_USUAL = {
+USUAL = {
     Role.TRAIN: ("train",),
     Role.SELECT: ("dev", "select", "validation", "valid", "val"),
     Role.TEST: ("test",),
 }
+"""The names that published sets use for a role, tried in this order."""
 
 
 class _Named(Strict):
@@ -137,7 +137,7 @@ def read_single(path: Path | str, *, need: Iterable[Role] = ()) -> Collection:
         hint = f"; it holds sets in folders of their own ({inside})" if inside else ""
         raise DataError(f"{error}, and no domains.yaml that says which folder is what{hint}") from error
     there = [path.name.split(".")[0]] if path.is_file() else READERS[kind].splits(path)
-    splits = _usual(there)
+    splits = usual_splits(there)
     if not splits and len(there) == 1:
         splits = {Role.TEST: there[0]}
     if not splits:
@@ -163,10 +163,10 @@ def _sets(folder: Path) -> list[str]:
     return found
 
 
-def _usual(there: Iterable[str]) -> dict[Role, str]:
+def usual_splits(there: Iterable[str]) -> dict[Role, str]:
     """Return the splits that have a usual name of a role."""
     known = set(there)
-    found = {role: next((name for name in usual if name in known), None) for role, usual in _USUAL.items()}
+    found = {role: next((name for name in usual if name in known), None) for role, usual in USUAL.items()}
     return {role: name for role, name in found.items() if name is not None}
 
 
@@ -190,7 +190,7 @@ class _Reading:
         place = self.file.place(("source", "folder"))
         there = self._splits(entry, place, "the source")
         named = {role: name for role in Role if (name := getattr(entry, role)) is not None}
-        splits = named if there is None else {**_usual(there), **named}
+        splits = named if there is None else {**usual_splits(there), **named}
         if not splits:
             raise ConfigError(
                 f"{place}: which splits does {entry.folder!r} have ({', '.join(there or []) or 'unknown'})?"
@@ -201,12 +201,12 @@ class _Reading:
         """Read a domain that is not the source."""
         place = self.file.place(("ood", str(role), row, "folder"))
         there = self._splits(entry, place, f"OOD {role}") or []
-        split = entry.split or _usual(there).get(role)
+        split = entry.split or usual_splits(there).get(role)
         if split is None and role is Role.SELECT and "test" in there:
             split = "test"
-        if split is None and len(there) == 1 and not _usual(there):
+        if split is None and len(there) == 1 and not usual_splits(there):
             split = there[0]
-        return self._read(entry, {role: split or _USUAL[role][0]}, place)
+        return self._read(entry, {role: split or USUAL[role][0]}, place)
 
     def _splits(self, entry: _Named, place: str, what: str) -> list[str] | None:
         """Return the splits that a set has, where that can be known; note that the set is used."""

@@ -14,7 +14,6 @@ from mogrid.errors import ConfigError, DataError
 from mogrid.retrieval.bm25 import bm25_run
 from mogrid.retrieval.encode import encode
 from mogrid.retrieval.search import search
-from mogrid.retrieval.splits import queries_in_corpus
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -83,20 +82,18 @@ def mine_hard_negatives(
         ranked, limits = _by_bm25(domain, list(pairs["query"]), depth), [math.inf] * len(pairs)
     else:
         ranked, limits = _by_model(model, domain, pairs, margin, depth)
-    relevant = _relevant_texts(domain)
     rows: dict[str, list[Any]] = {"query": [], "document": []}
     rows |= {f"negative_{n + 1}": [] for n in range(negatives)} | {"document_ids": [], "relevant_ids": []}
     for pair, limit in zip(pairs, limits, strict=True):
-        own = same_text(pair["query"])
-        taken = relevant.get(own, set()) | {own, same_text(pair["document"])}
+        taken = {text_id(pair["query"]), text_id(pair["document"]), *pair["relevant_ids"]}
         mined = [
             text
             for text, score in ranked[pair["query"]][skip:]
-            if score <= limit and text.strip() and same_text(text) not in taken
+            if score <= limit and text.strip() and text_id(text) not in taken
         ]
-        unlike: dict[str, str] = {}
-        for text in (*brought.get(own, []), *mined):
-            unlike.setdefault(same_text(text), text)
+        unlike: dict[int, str] = {}
+        for text in (*brought.get(same_text(pair["query"]), []), *mined):
+            unlike.setdefault(text_id(text), text)
         chosen = list(unlike.values())[:negatives]
         if len(chosen) == negatives:
             rows["query"].append(pair["query"])
@@ -137,15 +134,3 @@ def _by_model(
     positives = encode(model, list(pairs["document"]), "document")
     own = np.einsum("nd,nd->n", vectors[[place[query] for query in pairs["query"]]], positives)
     return ranked, (own - margin * np.abs(own)).tolist()
-
-
-def _relevant_texts(domain: Domain) -> dict[str, set[str]]:
-    """Return query text → texts that are no negatives of it: relevant ones in any split, and itself; as they read."""
-    known: dict[str, set[str]] = {}
-    for split in domain.splits.values():
-        for query in queries_in_corpus(split.queries, domain.corpus, split.qrels):
-            known.setdefault(same_text(split.queries[query]), set()).add(same_text(domain.corpus[query]))
-        for query, judged in split.qrels.items():
-            own = known.setdefault(same_text(split.queries[query]), set())
-            own |= {same_text(domain.corpus[document]) for document, relevance in judged.items() if relevance > 0}
-    return known

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mogrid.data import Collection, Domain, Role, embedded_collection, read_collection
 from mogrid.data.building import OVERLAP
+from mogrid.data.collections import USUAL, usual_splits
 from mogrid.data.places import below
 from mogrid.data.readers import READERS, kind_of, read_domain
 from mogrid.errors import DataError, MogridError, RoleError, nearest
@@ -17,7 +18,6 @@ from mogrid.training.settings import DatasetSettings
 
 __all__ = ["Library", "library_of", "located"]
 
-_SELECT = ("dev", "select", "validation")  # what published sets call such a split, in the order of trial
 _DOMAINS = "domains.yaml"
 
 
@@ -160,9 +160,9 @@ class Library:
                 path = below(self.data, entry.path)
                 kind = kind or kind_of(path)
                 there = [split] if path.is_file() else READERS[kind].splits(path)
-                split = split or next((usual for usual in _SELECT if usual in there), "")
+                split = split or usual_splits(there).get(Role.SELECT, "")
                 if not split or split not in there:
-                    wanted = f"split {split!r}" if split else f"split to select on ({', '.join(_SELECT)})"
+                    wanted = f"split {split!r}" if split else f"split to select on ({', '.join(USUAL[Role.SELECT])})"
                     raise DataError(f"{path}: no {wanted}; it has {', '.join(there) or 'none'}")
             self._read[key] = read_domain(entry.path, {role: split}, kind=kind, root=self.data, columns=entry.columns)
         return self._read[key]

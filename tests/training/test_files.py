@@ -141,6 +141,16 @@ def test_an_evaluation_names_only_what_it_needs(tmp_path) -> None:
             assert {domain for domain, role in places if role is Role.TEST} == expected
 
 
+@pytest.mark.parametrize("split", ["dev", "select", "validation", "valid", "val"])
+def test_a_set_is_judged_by_its_select_split_by_any_usual_name(tmp_path, split) -> None:
+    write_data(tmp_path / "data")
+    qrels = tmp_path / "data" / "home" / "qrels"
+    (qrels / "dev.tsv").rename(qrels / f"{split}.tsv")
+    (tmp_path / "data" / "domains.yaml").unlink()
+    places = materials(recipe(tmp_path, {"datasets": "west", "judged": "home"}), tmp_path).judging.places
+    assert ("home", Role.SELECT) in places
+
+
 def test_what_a_recipe_names_wrongly_is_said(tmp_path) -> None:
     shutil.copytree(CASES, tmp_path / "data")
     for entry, error, message in (
