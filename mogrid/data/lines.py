@@ -98,7 +98,7 @@ def judgements(path: Path, *, tabs: bool = False) -> Iterator[tuple[str, str, st
     """Yield (place, query, document, relevance) of BEIR's, MS MARCO's and TREC's files of judgements.
 
     Fields are separated by tabs or by white space: query, document, relevance; or, of four, with one that nobody reads
-    in second place. A first line of usual names of columns is passed over.
+    in second place. A first line of usual names of columns is passed over; where it has two tabs, so have the others.
 
     Parameters
     ----------
@@ -111,6 +111,7 @@ def judgements(path: Path, *, tabs: bool = False) -> Iterator[tuple[str, str, st
         if len(fields) != 4 and not (len(fields) == 3 and (tabs or not _INNER.search(text))):
             fields = words_of(text)
         if row == 0 and (is_header(fields) or (tabs and not _INTEGER.fullmatch(fields[-1].strip()))):
+            tabs = tabs or text.count("\t") == 2
             continue
         if len(fields) not in (3, 4):
             raise DataError(f"{place}: expected 'query document relevance', got {len(fields)} fields")

@@ -236,6 +236,12 @@ def test_an_id_that_trec_eval_reads_as_one_word_is_written(tmp_path) -> None:
             write_run(tmp_path / "run", {bad: {"d": 1.0}})
 
 
+def test_ids_of_beirs_judgements_may_hold_spaces(tmp_path) -> None:
+    path = tmp_path / "test.tsv"
+    path.write_text("query-id\tcorpus-id\tscore\nq 1\td\t1\nq\td 2\t2\n")
+    assert read_qrels(path) == {"q 1": {"d": 1}, "q": {"d 2": 2}}
+
+
 def test_marks_and_headers_of_runs_and_judgements_are_no_ids(tmp_path) -> None:
     mark = "\ufeff"
     for text in ("q Q0 d 1 2.5 t\r\n", "query_id Q0 doc_id rank score tag\nq Q0 d 1 2.5 t\n", "\nq\tQ0\td\t1\t2.5\tt"):
