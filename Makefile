@@ -40,6 +40,7 @@ lowest: $(VENV)/.uv
 # Kill a training at fifty random points; each must end with the bits of one that was left alone.
 kills: $(VENV)/.test
 	folder=$$(mktemp -d) && OMP_NUM_THREADS=1 $(BIN)/python -m tests.training.kills $$folder 50
+	folder=$$(mktemp -d) && OMP_NUM_THREADS=1 $(BIN)/python -m tests.tune.kills $$folder 20
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m mkdocs build --strict

@@ -29,6 +29,7 @@ COMMANDS = {
     "sweep": "train a grid of sizes, data sizes, weights and seeds, resumable",
     "frontier": "show the front that a sweep's runs reached, and choose from it",
     "plan": "say which weights, model size and data size to spend a budget on",
+    "tune": "spend a budget on one recipe: pilots, the mix you want, its training, a verdict",
     "merge": "merge models that share a base, by the shares that your data ask for",
     "report": "write one HTML page of a store's runs: front, laws, weights over time, tables",
     "solvers": "list the weighting strategies and their papers",

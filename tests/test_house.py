@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent / "mogrid"
 ROOMS = (
     "errors", "construct", "files", "config", "flops", "progress",  # the ground
     "solvers", "gradients", "trainer", "data", "retrieval", "objectives", "attacks", "evaluation", "runs", "frontier",
-    "report", "training", "sweep", "cli", "commands", "__main__",
+    "report", "training", "sweep", "tune", "cli", "commands", "__main__",
 )  # fmt: skip
 """From the ground up: a room imports those before it."""
 

@@ -1,5 +1,6 @@
 """The Pareto front: laws of measured runs, what a budget can reach, the choice of one point, and what to run next."""
 
+from mogrid.frontier.choosing import Choice, choose_mix, next_pilots
 from mogrid.frontier.convex import Target, is_convex, solve_mix
 from mogrid.frontier.costs import Costs, fit_costs
 from mogrid.frontier.design import Proposal, next_runs
@@ -17,6 +18,7 @@ from mogrid.frontier.selection import FORMS, fit_laws
 __all__ = [
     "FORMS",
     "METHODS",
+    "Choice",
     "Costs",
     "ExchangeRates",
     "Exponent",
@@ -32,6 +34,7 @@ __all__ = [
     "Proposal",
     "Target",
     "bootstrap_hypervolume",
+    "choose_mix",
     "experiments",
     "fit_costs",
     "fit_laws",
@@ -39,6 +42,7 @@ __all__ = [
     "hypervolume_interval",
     "is_convex",
     "mixing_pays",
+    "next_pilots",
     "next_runs",
     "options_of",
     "pick",

@@ -24,7 +24,7 @@ from mogrid.objectives.vat import VAT
 from mogrid.objectives.worst_domain import SmoothWorstDomain
 from mogrid.solvers import SolverError, available
 
-__all__ = ["LOSSES", "LossEntry", "checked_loss", "is_loss", "loss_from_config", "register_loss"]
+__all__ = ["ANCHORS", "LOSSES", "LossEntry", "checked_loss", "is_loss", "loss_from_config", "register_loss"]
 
 Over = Literal["pairs", "domains", "perturbed"]
 
@@ -71,6 +71,9 @@ LOSSES: dict[str, LossEntry] = {
     "l2_base": LossEntry(WeightAnchor, "pairs", False, "weights stay near the base's; reads no text"),
 }
 """Name → entry."""
+
+ANCHORS = ("distil", "drift_bound", "distil_scores", "l2_base")
+"""Those that teach nothing: they hold to the base."""
 
 
 def register_loss(name: str, entry: LossEntry) -> None:

@@ -81,7 +81,7 @@ class RunRecord:
         D_k, rows drawn of each objective; a row seen twice counts twice.
     steps : int
         Optimiser steps.
-    kept : dict
+    best : dict
         Of a training that kept its best weights: ``step``, whose they are, and ``history``, (step, nDCG@10 by
         objective) of all evaluations; as many steps would have been enough. Else empty.
     flops : dict of kind to float
@@ -115,7 +115,7 @@ class RunRecord:
     solver: str = ""
     pairs: Mapping[str, int] = field(default_factory=dict)
     steps: int = 0
-    kept: Mapping[str, Any] = field(default_factory=dict)
+    best: Mapping[str, Any] = field(default_factory=dict)
     flops: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     objectives: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

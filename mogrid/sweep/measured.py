@@ -43,7 +43,7 @@ class Measured:
     data: str
 
 
-def measured(store: RunStore, where: Sequence[str] = ()) -> Measured:
+def measured(store: RunStore, where: Sequence[str] = (), names: Sequence[str] | None = None) -> Measured:
     """Return a store's runs of static mixes.
 
     Parameters
@@ -51,6 +51,8 @@ def measured(store: RunStore, where: Sequence[str] = ()) -> Measured:
     store : RunStore
     where : sequence of ``key=value``
         Fields of the recipe that a run must have, where the store holds runs of several recipes.
+    names : sequence of str, optional
+        The runs, in this order; all there are, as they finished, when left out.
 
     Raises
     ------
@@ -60,7 +62,8 @@ def measured(store: RunStore, where: Sequence[str] = ()) -> Measured:
         Recipes differ in a field that laws are not over: which, with its values.
     """
     wanted = parse_changes(where)
-    trained = [r for r in store.records(queries=False) if r.kind == "trained" and r.solver == "fixed"]
+    some = store.records(queries=False) if names is None else (store.read(name, queries=False) for name in names)
+    trained = [r for r in some if r.kind == "trained" and r.solver == "fixed"]
     if not trained:
         raise DataError(f"{store.root}: no finished training with a static mix; run mogrid sweep first")
     full = [(record, _flat(Recipe.model_validate(dict(record.recipe)).model_dump(mode="json"))) for record in trained]

@@ -20,7 +20,7 @@ from mogrid.sweep.grid import lattice
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-__all__ = ["compare_merge", "judged_places", "search_merges", "usual_parts", "values_at"]
+__all__ = ["by_query", "compare_merge", "judged_places", "search_merges", "usual_parts", "values_at"]
 
 Values = Mapping[str, Mapping[str, float]]
 """Objective → query → value, higher is better; an objective is the mean over its queries."""
@@ -124,6 +124,11 @@ def values_at(
 ) -> dict[str, dict[str, float]]:
     """Return nDCG@10 by objective and query, weighted so that an objective's mean is the mean of its domains' means."""
     found = {(r.domain, r.condition): r.ndcg for r in judge(model, splits, redraws=1, seed=seed)}
+    return by_query(found, places)
+
+
+def by_query(found: Mapping[tuple[str, str], Mapping[str, float]], places: Places) -> dict[str, dict[str, float]]:
+    """Return values of domains and conditions by objective and query; see `values_at`."""
     values: dict[str, dict[str, float]] = {}
     for objective, own in places.items():
         parts = {place: found[place] for place in own}

@@ -18,7 +18,7 @@ from transformers import TrainerCallback
 from mogrid.errors import ConfigError, DataError, nearest
 from mogrid.files import load_state, save_state, write_json
 
-__all__ = ["Choose", "KeepBest", "best_of", "geometric"]
+__all__ = ["Choose", "KeepBest", "best_of", "bound", "geometric"]
 
 Values = Mapping[str, float]
 Choose = Callable[[Sequence[Values]], int]
@@ -199,7 +199,7 @@ def best_of(preference: Mapping[str, float] | None = None, at_least: Mapping[str
             raise ConfigError(f"preference: the weight of {name!r} must be a number of at least 0, got {weight!r}")
     if preference is not None and not sum(preference.values()) > 0:
         raise ConfigError("preference: no value has a weight above 0")
-    bounds = {name: _bound(name, given) for name, given in (at_least or {}).items()}
+    bounds = {name: bound(name, given) for name, given in (at_least or {}).items()}
 
     def choose(history: Sequence[Values]) -> int:
         base = history[0]
@@ -219,7 +219,7 @@ def best_of(preference: Mapping[str, float] | None = None, at_least: Mapping[str
     return choose
 
 
-def _bound(name: str, given: float | str) -> tuple[bool, float]:
+def bound(name: str, given: float | str) -> tuple[bool, float]:
     """Return whether a bound is relative to the base model, and its number."""
     if isinstance(given, str):
         match = re.fullmatch(r"\s*base\s*(?:([+-])\s*(\d*\.?\d+(?:[eE][+-]?\d+)?))?\s*", given)

@@ -96,9 +96,9 @@ def write_card(out: Path, recipe: Recipe, record: RunRecord, others: Sequence[Ru
 
 
 def _kept(record: RunRecord) -> list[str]:
-    if not record.kept:
+    if not record.best:
         return []
-    step, history = int(record.kept["step"]), record.kept["history"]
+    step, history = int(record.best["step"]), record.best["history"]
     rows = [(f"{at:,}", *(cell(value) for value in values.values())) for at, values in history]
     table = Table(
         "", ("step", *history[0][1]), rows, "nDCG@10 on select-role data; step 0 is the base model",

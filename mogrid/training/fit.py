@@ -132,13 +132,13 @@ def fit(
     if watch.stopped:
         raise Interrupted
     flops = trainer.flops
-    kept: dict[str, Any] = {}
+    best: dict[str, Any] = {}
     if keeping is not None:
         history = [list(evaluated) for evaluated in keeping.history]
-        kept = {"kept": {"step": keeping.step, "history": history, "seconds": round(keeping.seconds, 3)}}
+        best = {"best": {"step": keeping.step, "history": history, "seconds": round(keeping.seconds, 3)}}
     return {
         "steps": steps,
-        **kept,
+        **best,
         "flops": _over_ranks({**flops.entries(), "by": dict(flops.by_objective)}),
         "pairs": dict(trainer.pairs_seen),
         "seconds": before + time.perf_counter() - started,

@@ -178,10 +178,10 @@ def run(
     started = time.perf_counter()
     done = _FIT if kind == "trained" else 0.0
     results, temperature = given.judging.judge(model or "bm25", progress=lambda said: progress(done, said))
-    kept = took.get("kept", {})
-    seconds = {"training": round(took["seconds"] - kept.get("seconds", 0.0), 3)} if took else {}
-    if kept:
-        seconds["stopping"] = kept["seconds"]
+    best = took.get("best", {})
+    seconds = {"training": round(took["seconds"] - best.get("seconds", 0.0), 3)} if took else {}
+    if best:
+        seconds["stopping"] = best["seconds"]
     flops = dict(took.get("flops", {}))
     if healing is not None:  # once for all runs of a base model: beside their own cost, not in it
         flops["healing"], seconds["healing"] = healing["flops"], round(healing["seconds"], 3)
@@ -199,7 +199,7 @@ def run(
         solver=_solver_label(recipe) if took else "",
         pairs=took.get("pairs", {}),
         steps=took.get("steps", 0),
-        kept={key: value for key, value in kept.items() if key != "seconds"},
+        best={key: value for key, value in best.items() if key != "seconds"},
         flops=flops,
         seconds={**seconds, "judging": round(time.perf_counter() - started, 3)},
         objectives=objective_values(recipe, given.judging, results),

@@ -22,7 +22,7 @@ from mogrid.training.library import located
 from mogrid.training.recipe import Recipe
 from mogrid.training.run import Materials, materials, run, trained
 
-__all__ = ["train_from_recipe"]
+__all__ = ["Stop", "train_from_recipe"]
 
 _BESIDE: tuple[tuple[Kind, str], ...] = (("base", "base"), ("bm25", "BM25"))
 _RECIPE, _RUN = "recipe.json", "run.json"
@@ -73,7 +73,7 @@ def train_from_recipe(recipe: Recipe, base: Path, console: Console) -> Path:
         sizes = ", ".join(f"{name} {len(rows):,} rows" for name, rows in given.datasets.items())
         console.print(f"objectives: {sizes}", highlight=False)
         if not first:
-            with _Stop() as stop:
+            with Stop() as stop:
                 trained(given, out, out, stop=stop)
             return out
         write_json(out / _RECIPE, recipe.identity())
@@ -91,7 +91,7 @@ def train_from_recipe(recipe: Recipe, base: Path, console: Console) -> Path:
 
 def _run(given: Materials, out: Path, console: Console) -> RunRecord:
     store = RunStore(out)
-    with Progress(console, "training", total=1.0) as bar, _Stop() as stop:
+    with Progress(console, "training", total=1.0) as bar, Stop() as stop:
         try:
             record = run(given, out, progress=lambda share, said: bar.update(share, said=said), stop=stop)
         except Interrupted:
@@ -131,7 +131,7 @@ def difference(there: Any, given: Any, key: str = "") -> str | None:
     return None if there == given else f"{key} ({there!r}, now {given!r})"
 
 
-class _Stop:
+class Stop:
     """Ctrl-C and SIGTERM ask for a checkpoint; a second one does not wait for it.
 
     Ranks of a distributed training would not stop at one step: there, signals are left as they are, and the next start
@@ -147,7 +147,7 @@ class _Stop:
     def __call__(self) -> bool:
         return self.asked
 
-    def __enter__(self) -> _Stop:
+    def __enter__(self) -> Stop:
         if ranks() == 1:
             self._before = [signal.signal(number, self._ask) for number in self.SIGNALS]
         return self

@@ -38,9 +38,9 @@ def kept(tmp_path_factory) -> Path:
 
 def test_the_record_and_the_card_say_which_step_was_enough(kept) -> None:
     record = json.loads((kept / "run.json").read_text())
-    history = dict(record["kept"]["history"])
+    history = dict(record["best"]["history"])
     assert list(history) == [0, 1, 2, 4, 8, 16, 32, 64]
-    step = record["kept"]["step"]
+    step = record["best"]["step"]
     assert 0 < step < 64  # at this rate it overshoots
     allowed = {at: v["effectiveness"] for at, v in history.items() if v["ood"] >= history[0]["ood"] - 0.5}
     assert allowed[step] == max(allowed.values())
@@ -60,7 +60,7 @@ def test_a_stopped_training_keeps_the_same_bits(kept, tmp_path, stop_at) -> None
     with pytest.raises(Interrupted):
         trained(given, tmp_path, tmp_path, stop=lambda: next(calls))
     took = trained(given, tmp_path, tmp_path)
-    assert took["kept"]["history"] == json.loads((kept / "run.json").read_text())["kept"]["history"]
+    assert took["best"]["history"] == json.loads((kept / "run.json").read_text())["best"]["history"]
     weights = [folder / "model" / "model.safetensors" for folder in (tmp_path, kept)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
 

@@ -1,0 +1,130 @@
+"""What came of a tune: kept as ``tune.json``, told in words and tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mogrid.errors import ConfigError, DataError
+from mogrid.files import write_json
+from mogrid.report.table import Table
+from mogrid.runs import RunRecord, versions
+from mogrid.training.train import difference
+from mogrid.tune.verdict import Verdict
+
+__all__ = ["Outcome", "keep_outcome", "known_outcome", "lines_of"]
+
+_RECORD, _FORMAT = "tune.json", 1
+
+
+@dataclass
+class Outcome:
+    """What came of a budget.
+
+    Attributes
+    ----------
+    stages : list of (name, runs, FLOPs, seconds)
+        What each cost.
+    path : list of (after which stage, mix, words)
+        Of the choice.
+    share : float
+        Of the tuned model in the one that is handed back; 0 hands the base back.
+    lines : list of str
+        The verdict in words.
+    verdict : Verdict
+    """
+
+    verdict: Verdict
+    share: float
+    lines: list[str]
+    stages: list[tuple[str, int, float, float]]
+    path: list[tuple[str, dict[str, float], str]]
+
+    def tables(self) -> list[Table]:
+        """Return the verdict, what each stage cost, and the path of the choice."""
+        total = sum(flops for name, _, flops, _ in self.stages if name != "rivals") or 1.0
+        costs = [
+            (name, str(runs), f"{flops:.3g}" if flops else "0",
+             "not counted" if name == "rivals" else f"{flops / total:.1%}", f"{seconds:,.0f}")
+            for name, runs, flops, seconds in self.stages
+        ]  # fmt: skip
+        path = [(after, ", ".join(f"{n} {s:.2f}" for n, s in mix.items() if s), why) for after, mix, why in self.path]
+        return [
+            self.verdict.table(),
+            Table("What each stage cost", ("stage", "runs", "training FLOPs", "of what was spent", "seconds"), costs),
+            Table("The path of the choice", ("after", "mix", "why"), path, left=frozenset({0, 1, 2})),
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "verdict": self.verdict.to_json()}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Outcome:
+        """Read what `to_json` gave."""
+        return Outcome(**{
+            **value,
+            "verdict": Verdict.from_json(value["verdict"]),
+            "stages": [tuple(row) for row in value["stages"]],
+            "path": [tuple(row) for row in value["path"]],
+        })  # fmt: skip
+
+
+def keep_outcome(out: Path, request: Mapping[str, Any], outcome: Outcome | None) -> None:
+    """Write what came of a request, or, with None, that its choice is about to be looked at on test-role data."""
+    told = None if outcome is None else outcome.to_json()
+    write_json(out / _RECORD, {"format": _FORMAT, "request": request, "outcome": told, "versions": versions()})
+
+
+def known_outcome(out: Path, request: Mapping[str, Any]) -> Outcome | None:
+    """Return what is known of a finished tune; refuse to look at test-role data for another choice."""
+    path = out / _RECORD
+    if not path.is_file():
+        return None
+    try:
+        there = json.loads(path.read_text("utf-8"))
+        if there["format"] != _FORMAT:
+            raise ValueError(f"format {there['format']!r}")
+        changed = difference(there["request"], json.loads(json.dumps(request)))
+        if changed is not None:
+            raise ConfigError(
+                f"{out} holds a tune whose choice has been looked at on test-role data, with another {changed}; name "
+                "another folder"
+            )
+        return Outcome.from_json(there["outcome"]) if there["outcome"] is not None else None
+    except ConfigError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+
+
+def lines_of(outcome: Outcome, final: RunRecord, *, keeps: bool) -> list[str]:
+    """Say it in words."""
+    mix = ", ".join(f"{name} {share:.2f}" for name, share in final.mix.items() if share)
+    step = int(final.best["step"])
+    lines = [
+        f"trained: {mix}, {final.steps:,} steps, {final.total_flops:.3g} FLOPs; the best weights are those of step "
+        f"{step:,}"
+    ]
+    if not keeps:
+        lines.append("no mix was foretold to keep what was asked for: that was left to stopping and merging")
+    if outcome.share == 0:
+        lines.append(
+            "fine-tuning does not pay here: nothing that was trained is surely better than the base and keeps what was "
+            "asked for, so the base model is handed back"
+        )
+    elif outcome.share < 1:
+        lines.append(f"merged: {outcome.share:.0%} of the tuned weights, the rest the base's")
+    verdict = outcome.verdict
+    role = f"on {verdict.role}-role data"
+    if verdict.role == "select":
+        lines.append("there are no test-role data: the figures are of what the choices were made on")
+    elif outcome.share > 0 and not verdict.pays:
+        lines.append(f"{role} it is not shown that fine-tuning pays: the model is not surely better than the base")
+    if outcome.share > 0:
+        lines += [f"{role}, {verdict.words(system)}" for system in verdict.tests]
+    lines += [f"nothing of role {verdict.role} stands for {name}" for name in verdict.untested]
+    return lines

@@ -1,0 +1,145 @@
+"""What the stages of a tune share: its cells and how they are run, what is spent, and the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from mogrid.errors import ConfigError
+from mogrid.progress import Progress
+from mogrid.report.table import Table
+from mogrid.runs import Kind, RunRecord, RunStore
+from mogrid.sweep.cells import Cell, run_cell
+from mogrid.sweep.drain import drain, outlook
+from mogrid.sweep.run import drain_cells
+from mogrid.training.fit import Interrupted, row_costs
+from mogrid.training.recipe import Recipe
+from mogrid.training.run import default_label, materials
+from mogrid.training.train import Stop
+from mogrid.tune.stages import LEAST, Budget, Stages, divide, pilot_mixes
+
+__all__ = ["EVALUATIONS", "MOST", "SHARES", "SYSTEMS", "Session"]
+
+SHARES = tuple(round(0.1 * i, 1) for i in range(1, 10))
+"""Of the tuned model, in merges with the base."""
+MOST = 6
+"""Pilots that the first ones ask for."""
+EVALUATIONS = 8
+"""Of a final training that keeps its best."""
+SYSTEMS = 3
+"""In the verdict: model, base, BM25."""
+
+
+@dataclass
+class Session:
+    """The stages of one tune, each run or read from the store."""
+
+    recipe: Recipe
+    plain: Recipe
+    base: Path
+    store: Path
+    budget: Budget
+    console: Console
+    costs: list[tuple[str, int, float, float]] = field(default_factory=list)
+    spent: list[RunRecord] = field(default_factory=list)
+
+    def cell(
+        self, recipe: Recipe, label: str = "", kind: Kind = "trained", *, parents: Sequence[tuple[str, float]] = (),
+        keep: bool = False,
+    ) -> Cell:  # fmt: skip
+        label = label or default_label(recipe)
+        name = materials(recipe, self.base).name(label, kind, dict(parents))
+        cost = float(recipe.training.budget or 1.0) if kind == "trained" else 1.0
+        return Cell(name, label, kind, recipe, self.base, self.store, tuple(parents), keep, cost)
+
+    def stage(self, name: str, cells: Sequence[Cell], *, counted: bool = True) -> list[RunRecord]:
+        """Run what is not finished of a stage; return its records in the order of the cells."""
+        distinct = list({cell.name: cell for cell in cells}.values())
+        if self.budget.workers > 1:
+            drain_cells(distinct, self.store, self.console, workers=self.budget.workers)
+        else:
+            _drain_here(name, distinct, self.store, self.console)
+        runs = RunStore(self.store)
+        records = [runs.read(cell.name) for cell in distinct]
+        seen = {record.name for record in self.spent}
+        new = [record for record in records if record.name not in seen]
+        flops = sum(record.total_flops for record in new if record.kind == "trained")
+        self.costs.append((name, len(new), flops, sum(sum(r.seconds.values()) for r in new)))
+        if counted:
+            self.spent += new
+        by_name = {record.name: record for record in records}
+        return [by_name[cell.name] for cell in cells]
+
+    # -- the plan ----------------------------------------------------------------------------------------------------
+
+    def least(self) -> float:
+        """Return the FLOPs of the shortest pilot: its steps, of the dearest mix."""
+        given = materials(self.plain, self.base)
+        (self.store / "cache").mkdir(parents=True, exist_ok=True)
+        costs = row_costs(self.plain, given.build, given.datasets, self.store / "cache", given.data)
+        prices = [
+            sum(costs[name] * rows for name, rows in self.plain.change({"mix": mix}).rows().items())
+            for mix in pilot_mixes(self.plain)
+        ]
+        return LEAST * max(prices)
+
+    def divided(self, total: float) -> Stages:
+        return divide(total, self.least(), pilot_mixes(self.plain), self.plain.training.learning_rate)
+
+    def planned(self) -> Stages:
+        """Return how the budget is divided; of hours, after a pilot that says what this machine does in one."""
+        if self.budget.flops is not None:
+            return self.divided(self.budget.flops)
+        pilot = self.pilot(pilot_mixes(self.plain)[0], self.plain.training.learning_rate, 2 * self.least())
+        records = self.stage("calibration", [pilot])
+        judgings = 3 + 2 * len(pilot_mixes(self.plain)) + MOST + len(SHARES) + EVALUATIONS + SYSTEMS
+        left = self.budget.left(records, judgings)
+        if left <= 0:
+            raise ConfigError(f"{self.budget} are over before anything is trained: judging alone takes longer")
+        return self.divided(left)
+
+    def plan(self, stages: Stages) -> Table:
+        rows = [("baselines", "2", 0.0)]
+        rows += [(name, str(count), count * flops) for name, count, flops in stages.rows() if count]
+        if stages.explore:
+            rows.append(("more pilots", f"up to {MOST}", stages.explore))
+        rows += [("final training", "1", stages.final), ("merges", str(len(SHARES)), 0.0)]
+        rows.append(("verdict", str(SYSTEMS), 0.0))
+        speed = next((r.total_flops / r.seconds["training"] for r in self.spent if r.kind == "trained"), None)
+        shown = [
+            (name, count, f"{flops:.3g}", f"{flops / stages.total:.0%}",
+             f"{flops / speed / 3600:.2g}" if speed else "not known yet")
+            for name, count, flops in rows
+        ]  # fmt: skip
+        columns = ("stage", "runs", "training FLOPs", "of the budget", "hours of training")
+        return Table(
+            f"The plan: {self.budget}", columns, shown,
+            note="stages without trainings judge alone; what pilots leave goes to the final training",
+        )  # fmt: skip
+
+    def pilot(self, mix: Mapping[str, float], rate: float, flops: float, more: int = 0) -> Cell:
+        changes = {"mix": dict(mix), "training.budget": float(f"{flops:.4g}"), "training.learning_rate": rate}
+        return self.cell(self.plain.change({**changes, "seed": self.plain.seed + more}))
+
+
+def _drain_here(name: str, cells: Sequence[Cell], store: Path, console: Console) -> None:
+    """Run cells in this process, with all of its threads."""
+    view = outlook(cells, store)
+    if not view.cells:
+        return
+    with Progress(console, f"{name}: {len(view.cells)} of {len(cells)} runs", total=view.total) as bar, Stop() as stop:
+
+        def work(cell: Cell, progress: Callable[[float, str], None], halt: Callable[[], bool]) -> None:
+            def tell(share: float, said: str) -> None:
+                progress(share, said)
+                bar.update(view.done()[0], said=f"{cell.label} {share:.0%} {said}")
+
+            run_cell(cell, tell, halt)
+
+        try:
+            drain(view.cells, work, stop)
+        except Interrupted:
+            raise KeyboardInterrupt from None

@@ -1,0 +1,88 @@
+"""How much of the tuned model to take: merges with the base, judged on select-role data, and the share that is sure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mogrid.evaluation.intervals import bootstrap_interval
+from mogrid.frontier.merges import Merges
+from mogrid.runs import RunRecord
+from mogrid.sweep.merging import Places, Values, by_query
+
+__all__ = ["SURETY", "choose_share", "interval", "merges_of", "preferred", "values_of"]
+
+SURETY = 0.9
+"""Probability, over queries, with which a merge must be better than the base and keep what it must."""
+
+
+def values_of(record: RunRecord, places: Places, role: str) -> dict[str, dict[str, float]]:
+    """Return a record's nDCG@10 by objective and query, on one role's data."""
+    found = {(r.domain, r.condition): r.queries["ndcg"] for r in record.results if r.role == role}
+    return by_query(found, places)
+
+
+def preferred(values: Values, preference: Mapping[str, float]) -> dict[str, float]:
+    """Return by query what the preference's mean of the objectives' means is the mean of."""
+    total, found = sum(preference.get(name, 0.0) for name in values), dict[str, float]()
+    for name, own in values.items():
+        for query, value in own.items():
+            found[query] = found.get(query, 0.0) + preference.get(name, 0.0) / (total or 1.0) * value / len(own)
+    return {query: len(found) * value for query, value in found.items()}
+
+
+def merges_of(shares: Sequence[float], values: Sequence[Values]) -> Merges:
+    """Return what shares of the tuned model, with the base as the rest, reach."""
+    objectives = tuple(values[0])
+    table = np.array([[interval(value[name]) for name in objectives] for value in values])
+    rows = np.column_stack([1 - np.array(shares), shares])
+    return Merges(("base", "tuned"), objectives, rows, table[..., 0], table[..., 1], table[..., 2])
+
+
+def interval(values: Mapping[str, float], confidence: float = 0.95) -> tuple[float, float, float]:
+    """Return the mean over queries with its bootstrap interval, of draws within every domain.
+
+    Parameters
+    ----------
+    values : mapping of ``DOMAIN/QUERY`` to float
+    confidence : float
+    """
+    mean = float(np.mean(list(values.values())))
+    groups: dict[str, list[float]] = {}
+    for query, value in values.items():
+        groups.setdefault(query.partition("/")[0], []).append(value)
+    # How domains differ is no chance: without it, drawing from all of them is drawing within each.
+    even = np.concatenate([np.array(own) - np.mean(own) + mean for own in groups.values()])
+    return (mean, *bootstrap_interval(even, confidence=confidence))
+
+
+def choose_share(values: Sequence[Values], preference: Mapping[str, float], at_least: Mapping[str, float]) -> int:
+    """Return the row to take, of which the first is the base.
+
+    It is the best by the preference of those that are better than the base and keep every bound, both for `SURETY` of
+    the draws of queries; the base where there is none.
+
+    Parameters
+    ----------
+    values : sequence of values
+        Of the base, then of every merge.
+    preference : mapping of objective to float
+    at_least : mapping of objective to float
+        Least nDCG@10.
+    """
+    base = values[0]
+    means = [float(np.mean(list(preferred(value, preference).values()))) for value in values]
+
+    def sure(value: Values) -> bool:
+        if _lower(preferred(value, preference), preferred(base, preference)) <= 0:
+            return False
+        rooms = {name: least - float(np.mean(list(base[name].values()))) for name, least in at_least.items()}
+        return all(_lower(value[name], base[name]) >= room - 1e-12 for name, room in rooms.items())
+
+    return max((row for row in range(len(values)) if row == 0 or sure(values[row])), key=lambda row: (means[row], -row))
+
+
+def _lower(first: Mapping[str, float], second: Mapping[str, float]) -> float:
+    """Return what the mean difference exceeds in `SURETY` of the draws of queries."""
+    return interval({query: value - second[query] for query, value in first.items()}, 2 * SURETY - 1)[1]

@@ -1,0 +1,198 @@
+"""What a budget is, and how it is divided: pilots, more pilots, the final training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mogrid.errors import ConfigError
+from mogrid.frontier.search import lattice
+from mogrid.objectives.registry import ANCHORS
+from mogrid.runs import RunRecord
+from mogrid.trainer.mix import largest_remainder
+from mogrid.training.recipe import Recipe
+
+__all__ = ["Budget", "Stages", "candidates", "divide", "importance_of", "pilot_mixes", "spendable"]
+
+Mix = Mapping[str, float]
+
+PILOTS, _FIRST = 0.3, 0.2
+"""Parts of the budget that pilots may have, and that those have which are planned beforehand."""
+LEAST = 12
+"""Optimiser steps of a pilot, at least."""
+_LEVELS = (1.0, 4.0)
+_RATES, _RATE_LEVEL = (1 / 3, 1.0, 3.0), 2.0
+_FEWEST = 3
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What may be spent in all.
+
+    Attributes
+    ----------
+    flops : float or None
+        Of trainings.
+    hours : float or None
+        Of this machine, judging included.
+    workers : int
+        Runs at the same time.
+
+    Raises
+    ------
+    ConfigError
+        Neither or both are given, or not a positive number.
+    """
+
+    flops: float | None = None
+    hours: float | None = None
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        given = [value for value in (self.flops, self.hours) if value is not None]
+        if len(given) != 1 or not (np.isfinite(given[0]) and given[0] > 0):
+            raise ConfigError("a budget is a positive number of FLOPs or of hours")
+
+    def left(self, records: Sequence[RunRecord], judgings: int) -> float:
+        """Return the FLOPs that are left for trainings after some runs, when so many judgings are still to come.
+
+        Of hours it is what the time that is left buys at the speed that the longest of the runs had.
+        """
+        if self.flops is not None:
+            return self.flops - sum(record.total_flops for record in records if record.kind == "trained")
+        assert self.hours is not None
+        spent = sum(sum(record.seconds.values()) for record in records)
+        timed = [record for record in records if record.kind == "trained"]
+        longest = max(timed, key=lambda record: record.total_flops)
+        judging = float(np.median([record.seconds["judging"] for record in timed]))
+        seconds = self.hours * 3600 * self.workers - spent - judgings * judging
+        return seconds * longest.total_flops / longest.seconds["training"]
+
+    def __str__(self) -> str:
+        return f"{self.flops:.3g} FLOPs" if self.flops is not None else f"{self.hours:.3g} hours"
+
+
+@dataclass(frozen=True)
+class Stages:
+    """How a budget is divided.
+
+    Attributes
+    ----------
+    total, unit, explore : float
+        FLOPs of all, of the shortest pilot, and of the pilots that the first ones ask for.
+    rates : tuple of float
+        Learning rates that are tried with the equal mix.
+    rate_flops : float
+        Of each of these.
+    mixes : tuple of mix
+        Of the first pilots.
+    levels : tuple of float
+        Their FLOPs.
+    """
+
+    total: float
+    unit: float
+    explore: float
+    rates: tuple[float, ...]
+    rate_flops: float
+    mixes: tuple[Mix, ...]
+    levels: tuple[float, ...]
+
+    @property
+    def final(self) -> float:
+        """FLOPs of the final training, at least."""
+        return self.total - self.explore - sum(flops * count for _, count, flops in self.rows()[:2])
+
+    def rows(self) -> list[tuple[str, int, float]]:
+        """Return name, number of trainings and FLOPs of each, by stage of pilots."""
+        mean = sum(self.levels) / len(self.levels) if self.levels else 0.0
+        return [
+            ("learning rates", len(self.rates), self.rate_flops),
+            ("mixes", len(self.mixes) * len(self.levels), mean),
+        ]
+
+
+def divide(total: float, least: float, mixes: Sequence[Mix], rate: float) -> Stages:
+    """Divide a budget; one that is too small for all pilots has fewer lengths of them, and one learning rate.
+
+    Parameters
+    ----------
+    total, least : float
+        FLOPs in all, and of the shortest training that is one.
+    mixes : sequence of mix
+        That pilots should have; of one, learning rates alone are tried.
+    rate : float
+        The recipe's learning rate.
+
+    Raises
+    ------
+    ConfigError
+        The budget is below three pilots.
+    """
+    rates = tuple(float(f"{rate * times:.3g}") for times in _RATES)
+    several = len(mixes) > 1
+    first = _FIRST if several else PILOTS
+    for tried, levels in ((rates, _LEVELS), ((), _LEVELS), ((), (1.0,))) if several else ((rates, ()),):
+        units = len(tried) * _RATE_LEVEL + len(mixes) * sum(levels)
+        share = first if sum(levels) > 1 or not several else PILOTS
+        unit = share * total / units
+        if unit >= least:
+            chosen = tuple(mixes) if levels else ()
+            explore = (PILOTS - share) * total
+            return Stages(
+                total, unit, explore, tried, _RATE_LEVEL * unit, chosen, tuple(level * unit for level in levels)
+            )
+    count = max(len(mixes), _FEWEST)
+    needed = least * (count if several else count * _RATE_LEVEL) / PILOTS
+    raise ConfigError(
+        f"a budget of {total:.3g} FLOPs is too small: {count} pilots of {LEAST} steps may be {PILOTS:.0%} of it, "
+        f"which takes {needed:.3g}"
+    )
+
+
+def importance_of(recipe: Recipe) -> dict[str, float]:
+    """Return the recipe's preference; without one, what is learned counts alike, and what holds to the base not."""
+    return dict(recipe.preference) if recipe.preference is not None else dict.fromkeys(_learned(recipe), 1.0)
+
+
+def _learned(recipe: Recipe) -> list[str]:
+    learned = [name for name, one in recipe.objectives.items() if one.loss_name not in ANCHORS]
+    if not learned:
+        raise ConfigError("objectives: all of them hold to the base model; name one that is to be learned")
+    return learned
+
+
+def spendable(mix: Mix, recipe: Recipe) -> dict[str, float]:
+    """Return the nearest mix of whole rows of a batch, none of them a single one."""
+    rows = largest_remainder(mix, recipe.training.batch_size)
+    kept = {name: count if count > 1 else 0 for name, count in rows.items()}
+    return {name: round(count / sum(kept.values()), 9) for name, count in kept.items()}
+
+
+def pilot_mixes(recipe: Recipe) -> list[dict[str, float]]:
+    """Return the equal mix, every objective alone, and each anchor as half of an otherwise equal mix.
+
+    With these the shares vary independently: what a pair of each objective is worth can be told.
+    """
+    names, learned = tuple(recipe.objectives), _learned(recipe)
+    mixes: list[dict[str, float]] = [dict.fromkeys(names, 1 / len(names))]
+    mixes += [{**dict.fromkeys(names, 0.0), name: 1.0} for name in learned]
+    for anchor in (name for name in names if name not in learned):
+        mixes.append({**dict.fromkeys(names, 0.0), **dict.fromkeys(learned, 0.5 / len(learned)), anchor: 0.5})
+    return _distinct(spendable(mix, recipe) for mix in mixes)
+
+
+def candidates(recipe: Recipe, chosen: Mix) -> NDArray[np.float64]:
+    """Return the mixes (m, K) of pilots that may come next: a lattice, and the chosen one."""
+    names = tuple(recipe.objectives)
+    rows = [dict(zip(names, map(float, row), strict=True)) for row in lattice(len(names), 60)]
+    mixes = _distinct(spendable(mix, recipe) for mix in (chosen, *rows))
+    alone = {name for name in names if name not in _learned(recipe)}
+    return np.array([[mix[n] for n in names] for mix in mixes if sum(mix[n] for n in alone) <= 0.5 + 1e-9])
+
+
+def _distinct(mixes: Iterable[dict[str, float]]) -> list[dict[str, float]]:
+    return list({tuple(mix.values()): mix for mix in mixes}.values())

@@ -1,0 +1,157 @@
+"""The verdict: the model that is handed back, beside what else there was, on test-role data, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from mogrid.attacks.registry import attack_for
+from mogrid.data import Role
+from mogrid.errors import MogridError
+from mogrid.evaluation import PairedTest, holm, paired_test
+from mogrid.report.table import Table, cell, mark
+from mogrid.runs import RunRecord
+from mogrid.sweep.merging import Places
+from mogrid.training.recipe import Recipe
+from mogrid.training.run import Materials
+from mogrid.tune.shares import interval, preferred, values_of
+
+__all__ = ["Verdict", "testing_recipe", "verdict_of"]
+
+_ALL = "preference"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How the model that is handed back compares.
+
+    Attributes
+    ----------
+    role : str
+        Of the data: ``test``, or ``select`` where there are no others.
+    systems : dict of system to (dict of objective to (value, low, high))
+        nDCG@10 with 95 % intervals over queries; the first is the model.
+    tests : dict of system to (dict of objective to paired test)
+        Of the model against each other system; Holm-corrected over all.
+    goal : str
+        The column that the preference asks for: of all objectives together, or the one that counts.
+    untested : tuple of str
+        Objectives that nothing of this role stands for.
+    """
+
+    role: str
+    systems: Mapping[str, Mapping[str, tuple[float, float, float]]]
+    tests: Mapping[str, Mapping[str, Mapping[str, float]]]
+    goal: str
+    untested: tuple[str, ...]
+
+    def table(self) -> Table:
+        """Return the one table: a row a system, marked where the model is surely better or worse."""
+        rows = []
+        for system, values in self.systems.items():
+            marks = {name: mark(t["difference"], t["p_value"]) for name, t in self.tests.get(system, {}).items()}
+            cells = [cell(v, (high - low) / 2, mark=marks.get(name, "")) for name, (v, low, high) in values.items()]
+            rows.append((system, *cells))
+        columns = ("", *next(iter(self.systems.values())))
+        note = (
+            f"nDCG@10 on {self.role}-role data ± half of a 95 % interval over queries; ▲ ▼ the model is better or "
+            "worse than this, p < .05, paired, Holm over all"
+        )
+        return Table("Verdict", columns, rows, note, highlight=frozenset({0}))
+
+    def words(self, system: str) -> str:
+        """Say how the model compares with one other."""
+        parts = []
+        for name, test in self.tests[system].items():
+            where = "all, by the preference" if name == _ALL else name
+            how = "better" if test["difference"] > 0 else "worse"
+            sign = mark(test["difference"], test["p_value"])
+            gain = f"{test['difference']:+.3f}{sign} [{test['low']:+.3f}, {test['high']:+.3f}]"
+            parts.append(f"{f'{how} in' if sign else 'no sure difference in'} {where} ({gain})")
+        return f"against {system}: {'; '.join(parts)}"
+
+    @property
+    def pays(self) -> bool:
+        """Whether the model is surely better than the base at what was asked for."""
+        test = self.tests["base"].get(self.goal)
+        return test is not None and test["difference"] > 0 and test["p_value"] < 0.05
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Verdict:
+        """Read what `to_json` gave."""
+        return Verdict(**{**value, "untested": tuple(value["untested"])})
+
+
+def testing_recipe(recipe: Recipe, given: Materials) -> Recipe | None:
+    """Return the recipe whose runs are judged on test-role data; None where there are none."""
+    collection = given.library.collection
+    if collection is None or not collection.with_role(Role.TEST):
+        return None
+    conditions = dict.fromkeys(c for places in given.judging.objectives.values() for _, c in places if c != "clean")
+    if recipe.evaluation is not None:
+        conditions |= dict.fromkeys(recipe.evaluation.perturb)
+    return recipe.change({"evaluation.role": "test", "evaluation.perturb": [c for c in conditions if _tests(c)]})
+
+
+def _tests(condition: str) -> bool:
+    try:
+        attack_for(condition, Role.TEST)
+    except MogridError:
+        return False
+    return True
+
+
+def _places(objectives: Places, record: RunRecord, role: str) -> dict[str, list[tuple[str, str]]]:
+    """Return what of a role stands for each objective: the same domains, or those that are kept for this role alone."""
+    there = {(r.domain, r.condition): bool(r.notes.get("home")) for r in record.results if r.role == role}
+    found = {}
+    for name, places in objectives.items():
+        conditions = {condition for _, condition in places}
+        own = [place for place in places if place in there]
+        own = own or [place for place, home in there.items() if place[1] in conditions and not home]
+        if own:
+            found[name] = own
+    return found
+
+
+def verdict_of(
+    records: Mapping[str, RunRecord], objectives: Places, preference: Mapping[str, float], role: str
+) -> Verdict:
+    """Return the verdict on the first of some systems.
+
+    Parameters
+    ----------
+    records : mapping of system to RunRecord
+        Judged on one role's data, with values of single queries.
+    objectives : mapping of objective to list of (domain, condition)
+        What stands for them on select-role data.
+    preference : mapping of objective to float
+    role : str
+    """
+    model = next(iter(records))
+    places = _places(objectives, records[model], role)
+    values: dict[str, dict[str, Mapping[str, float]]] = {}
+    for system, record in records.items():
+        known = values_of(record, places, role)
+        values[system] = {**known}
+        if sum(preference.get(name, 0.0) > 0 for name in known) > 1:
+            values[system][_ALL] = preferred(known, preference)
+    systems = {system: {name: interval(own) for name, own in by.items()} for system, by in values.items()}
+    raw: dict[tuple[str, str], PairedTest] = {}
+    for system, by in values.items():
+        for name, own in by.items() if system != model else ():
+            first = values[model][name]
+            _, low, high = interval({query: value - own[query] for query, value in first.items()})
+            raw[system, name] = replace(paired_test(first, own), low=low, high=high)
+    corrected = holm([test.p_value for test in raw.values()])
+    tests: dict[str, dict[str, Mapping[str, float]]] = {}
+    for ((system, name), test), p in zip(raw.items(), corrected, strict=True):
+        tests.setdefault(system, {})[name] = asdict(replace(test, p_value=float(p)))
+    counted = [name for name in places if preference.get(name, 0.0) > 0]
+    goal = counted[0] if len(counted) == 1 else _ALL
+    return Verdict(role, systems, tests, goal, tuple(name for name in objectives if name not in places))

@@ -1,0 +1,68 @@
+"""How much of a tuned model is taken: what is surely better and surely kept; else the base."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mogrid.tune.shares import choose_share, interval, merges_of, preferred
+
+QUERIES = 200
+
+
+def values(gain: float, far: float, spread: float = 0.05) -> dict[str, dict[str, float]]:
+    """Values of a model that gains in domain, on average, and elsewhere, by chance more or less."""
+    rng = np.random.default_rng(0)
+    base, noise = rng.uniform(0.2, 0.6, size=(2, QUERIES)), rng.normal(0, spread, size=(2, QUERIES))
+    noise -= noise.mean(axis=1, keepdims=True)
+    scale = 0.0 if gain == far == 0 else 1.0
+    table = base + scale * noise + np.array([[gain], [far]])
+    return {
+        "home": {f"h/{i}": float(v) for i, v in enumerate(table[0])},
+        "ood": {f"o/{i}": float(v) for i, v in enumerate(table[1])},
+    }
+
+
+BASE = values(0, 0)
+LEAST = float(np.mean(list(BASE["ood"].values())))
+
+
+def test_the_best_share_is_taken() -> None:
+    rows = [BASE, values(0.02, 0), values(0.05, 0.001), values(0.04, 0.02)]
+    assert choose_share(rows, {"home": 1}, {}) == 2
+    assert choose_share(rows, {"home": 1, "ood": 1}, {}) == 3
+
+
+def test_what_may_be_chance_is_the_base() -> None:
+    assert choose_share([BASE, values(0.002, 0)], {"home": 1}, {}) == 0
+    assert choose_share([BASE, values(0.002, 0, spread=0.001)], {"home": 1}, {}) == 1
+
+
+def test_a_bound_is_kept_surely() -> None:
+    rows = [BASE, values(0.02, 0.0), values(0.05, -0.012)]
+    assert choose_share(rows, {"home": 1}, {}) == 2
+    assert choose_share(rows, {"home": 1}, {"ood": LEAST - 0.01}) == 1
+    assert choose_share(rows, {"home": 1}, {"ood": LEAST}) == 0  # nor is what is as good as the base, by chance
+    assert choose_share([*rows, values(0.03, 0.01)], {"home": 1}, {"ood": LEAST}) == 3
+
+
+def test_a_preference_is_the_mean_of_means() -> None:
+    given = {"a": {"x/1": 0.2, "x/2": 0.4}, "b": {"x/1": 0.6, "x/2": 0.8, "y/1": 0.1}}
+    found = preferred(given, {"a": 2, "b": 1})
+    assert np.mean(list(found.values())) == pytest.approx((2 * 0.3 + 0.5) / 3)
+    assert found.keys() == {"x/1", "x/2", "y/1"}
+
+
+def test_how_domains_differ_is_no_chance() -> None:
+    rng = np.random.default_rng(1)
+    own = {f"{d}/{i}": float(level + rng.normal(0, 0.01)) for d, level in (("x", 0.1), ("y", 0.9)) for i in range(50)}
+    mean, low, high = interval(own)
+    assert mean == pytest.approx(0.5, abs=0.01)
+    assert high - low < 0.01
+
+
+def test_merges_are_between_the_base_and_the_tuned() -> None:
+    merges = merges_of([0.0, 0.5, 1.0], [BASE, values(0.02, 0.01), values(0.05, -0.01)])
+    assert merges.names == ("base", "tuned")
+    assert merges.corner("tuned") == 2
+    assert (merges.low < merges.values).all()

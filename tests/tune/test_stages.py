@@ -1,0 +1,84 @@
+"""How a budget is divided: pilots take their part at most, whatever it is, and mixes that can be told apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mogrid.errors import ConfigError
+from mogrid.runs import RunRecord
+from mogrid.training.recipe import Recipe
+from mogrid.tune.stages import Budget, candidates, divide, importance_of, pilot_mixes, spendable
+from tests.training.tiny import settings
+
+TRAINING = {"steps": 12, "batch_size": 16, "learning_rate": 1e-2}
+
+
+def recipe(**changes: object) -> Recipe:
+    return Recipe.model_validate(settings(solver="fixed", spend="rows", **{"training": TRAINING, **changes}))
+
+
+def anchored() -> Recipe:
+    own = settings()["objectives"]
+    return recipe(objectives={**own, "keep": {"datasets": "home", "loss": "distil"}})
+
+
+@pytest.mark.parametrize("total", [2.7e3, 9e3, 3e4, 1e6, 1e9])
+def test_pilots_take_their_part_at_most(total) -> None:
+    stages = divide(total, 200.0, pilot_mixes(recipe()), 1e-3)
+    planned = sum(count * flops for _, count, flops in stages.rows())
+    assert planned + stages.explore <= 0.3 * total * (1 + 1e-9)
+    assert stages.final == pytest.approx(total - planned - stages.explore)
+    assert stages.unit >= 200.0
+    assert sum(count for _, count, _ in stages.rows()) >= 3
+    assert len(stages.levels) == (1 if total < 2e4 else 2)
+
+
+def test_of_one_objective_learning_rates_alone_are_tried() -> None:
+    stages = divide(1e5, 200.0, pilot_mixes(recipe(objectives={"a": {"datasets": "home"}})), 1e-3)
+    assert (stages.rates, stages.mixes, stages.levels) == ((0.000333, 0.001, 0.003), (), ())
+
+
+def test_a_budget_below_three_pilots_is_one_line_with_what_would_do() -> None:
+    with pytest.raises(ConfigError, match="too small") as error:
+        divide(1e3, 200.0, pilot_mixes(recipe()), 1e-3)
+    needed = float(str(error.value).split()[-1])
+    assert divide(needed * 1.001, 200.0, pilot_mixes(recipe()), 1e-3).mixes
+
+
+def test_shares_of_pilots_vary_independently_anchors_too() -> None:
+    mixes = pilot_mixes(anchored())
+    table = np.array([list(mix.values()) for mix in mixes])
+    assert np.linalg.matrix_rank(table - table.mean(axis=0)) == 3
+    assert max(mix["keep"] for mix in mixes) == 0.5  # alone it would teach nothing
+    for mix in mixes:
+        anchored().change({"mix": mix})
+    for row in candidates(anchored(), mixes[0]):
+        anchored().change({"mix": dict(zip(anchored().objectives, row.tolist(), strict=True))})
+
+
+def test_what_holds_to_the_base_counts_where_it_is_asked_for() -> None:
+    assert importance_of(anchored()) == {"effectiveness": 1, "ood": 1, "typos": 1}
+    assert importance_of(anchored().change({"preference": {"keep": 1}})) == {"keep": 1}
+    with pytest.raises(ConfigError, match="name one that is to be learned"):
+        pilot_mixes(recipe(objectives={"keep": {"datasets": "home", "loss": "distil"}}))
+
+
+def test_no_objective_has_a_single_row() -> None:
+    found = spendable({"effectiveness": 0.9, "ood": 0.06, "typos": 0.04}, recipe())
+    assert found == {"effectiveness": 1.0, "ood": 0.0, "typos": 0.0}
+    assert sum(spendable({"effectiveness": 0.5, "ood": 0.3, "typos": 0.2}, recipe()).values()) == pytest.approx(1)
+
+
+def record(flops: float, training: float, judging: float) -> RunRecord:
+    seconds = {"training": training, "judging": judging}
+    return RunRecord("a", "a", "trained", 0, "", "", {}, flops={"total": flops}, seconds=seconds)
+
+
+def test_hours_are_what_the_longest_pilot_makes_of_them() -> None:
+    records = [record(1e6, 5, 10), record(1e8, 100, 10)]
+    assert Budget(hours=0.1).left(records, 10) == pytest.approx((360 - 125 - 100) * 1e6)
+    assert Budget(hours=0.1, workers=2).left(records, 10) == pytest.approx((720 - 225) * 1e6)
+    assert Budget(flops=1e9).left(records, 10) == pytest.approx(1e9 - 1.01e8)
+    with pytest.raises(ConfigError, match="positive number"):
+        Budget(hours=-1)

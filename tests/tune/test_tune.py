@@ -1,0 +1,132 @@
+"""`mogrid tune` as a user meets it: a plan, a model, a verdict; one look at test-role data; one line for what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from mogrid.cli import main
+from mogrid.runs import RunStore
+from tests.tune.tiny import BUDGET, write_recipe
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("tune")
+    command = ["tune", str(write_recipe(folder)), "--budget", BUDGET, "--out", str(folder / "out"), "--rivals"]
+    assert main([*command, "--preference", "ood=2,effectiveness=1"]) == 0
+    return folder
+
+
+def again(folder: Path, *more: str) -> list[str]:
+    command = ["tune", str(folder / "run.yaml"), "--budget", BUDGET, "--out", str(folder / "out"), "--rivals"]
+    return [*command, "--preference", "ood=2,effectiveness=1", *more]
+
+
+def test_pilots_are_a_small_part_of_what_is_counted(tuned) -> None:
+    outcome = json.loads((tuned / "out" / "tune.json").read_text())["outcome"]
+    costs = {name: flops for name, _, flops, _ in outcome["stages"]}
+    assert list(costs) == ["baselines", "mixes", "final training", "merges", "rivals", "verdict"]
+    assert 0.2 < costs["mixes"] / float(BUDGET) < 0.32
+    assert costs["mixes"] + costs["final training"] == pytest.approx(float(BUDGET), rel=0.05)
+    (final,) = (r for r in RunStore(tuned / "out") if r.best)
+    assert final.recipe["preference"] == {"ood": 2, "effectiveness": 1}
+
+
+def test_the_model_is_in_place_with_card_and_page(tuned) -> None:
+    model = SentenceTransformer(str(tuned / "out" / "model"), device="cpu")
+    assert model.encode("bada gi").shape == (32,)
+    card = (tuned / "out" / "model" / "README.md").read_text()
+    page = (tuned / "out" / "tune.html").read_text()
+    for title in ("Verdict", "What each stage cost", "The path of the choice"):
+        assert f"## {title}" in card
+        assert f"<h2>{title}</h2>" in page
+    assert "<h2>Merges with the base</h2>" in page
+    assert "Front in nDCG@10" in page
+
+
+def test_test_role_data_are_looked_at_in_the_verdict_alone(tuned) -> None:
+    outcome = json.loads((tuned / "out" / "tune.json").read_text())["outcome"]
+    seen = [r for r in RunStore(tuned / "out") if any(result.role == "test" for result in r.results)]
+    single = "effectiveness only" if "ood only" not in outcome["verdict"]["systems"] else "ood only"
+    assert list(outcome["verdict"]["systems"]) == [
+        "model", "base", "BM25", "equal mix", single, f"{single}, half merged with base"
+    ]  # fmt: skip
+    assert {r.label for r in seen} == set(outcome["verdict"]["systems"])
+    tests = outcome["verdict"]["tests"]
+    assert tests.keys() == set(outcome["verdict"]["systems"]) - {"model"}
+    assert tests["base"].keys() == {"effectiveness", "ood", "preference"}
+    model, base = (outcome["verdict"]["systems"][name]["ood"][0] for name in ("model", "base"))
+    assert tests["base"]["ood"]["difference"] == pytest.approx(model - base)
+    shown = next(r for r in seen if r.label == "model")
+    assert model == pytest.approx(shown.result("south", "test").means["ndcg"], abs=1e-5)
+
+
+def test_a_second_look_is_read_from_the_record_or_refused(tuned, capsys) -> None:
+    before = (tuned / "out" / "runs.jsonl").read_bytes()
+    assert main(again(tuned, "--json")) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["verdict"]["role"] == "test"
+    assert main(again(tuned, "--at-least", "effectiveness=base")) == 2
+    err = capsys.readouterr().err
+    assert "has been looked at on test-role data, with another at_least.effectiveness" in err
+    assert err.count("\n") == 1
+    assert (tuned / "out" / "runs.jsonl").read_bytes() == before
+
+
+def test_a_dry_run_says_what_each_stage_costs_and_writes_nothing(tmp_path, capsys) -> None:
+    command = ["tune", str(write_recipe(tmp_path)), "--dry-run", "--out", str(tmp_path / "out")]
+    assert main([*command, "--budget", "3e10"]) == 0
+    shown = capsys.readouterr().out
+    for stage in ("baselines", "learning rates", "mixes", "more pilots", "final training", "merges", "verdict"):
+        assert stage in shown
+    assert "70%" in shown
+    assert main([*command, "--money", "1", "--price", "20"]) == 0
+    assert "The plan: 0.05 hours" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--budget", "1e7"], "a budget of 1e+07 FLOPs is too small: 3 pilots of 12 steps"),
+        (
+            ["--budget", "1e9", "--maximise", "efectiveness"],
+            "no objective 'efectiveness'; did you mean 'effectiveness'?",
+        ),
+        (["--budget", "1e9", "--at-least", "oood=base"], "no objective 'oood'; did you mean 'ood'?"),
+        (["--budget", "1e9", "--at-least", "ood"], "--at-least 'ood': expected NAME=VALUE"),
+        (["--budget", "1e9", "--at-least", "ood=base-"], "'ood' must be a number, 'base', 'base-0.005' or the like"),
+        (["--budget", "1e9", "--preference", "ood=0"], "no value has a weight above 0"),
+        (["--budget", "nan"], "a budget is a positive number"),
+        ([], "give one of --budget FLOPS, --hours and --money"),
+        (["--money", "3"], "--money needs --price"),
+        (["--budget", "1e9", "--set", "solver=mgda"], "solver 'mgda': tune looks for a mix"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, capsys, flags, said) -> None:
+    assert main(["tune", str(write_recipe(tmp_path)), *flags, "--out", str(tmp_path / "out")]) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bound_that_the_base_breaks_is_said_before_anything_is_trained(tmp_path, capsys) -> None:
+    command = ["tune", str(write_recipe(tmp_path)), "--budget", BUDGET, "--out", str(tmp_path / "out")]
+    assert main([*command, "--at-least", "ood=.9"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    base = next(r for r in RunStore(tmp_path / "out") if r.kind == "base").objectives["ood"]["ndcg"]
+    assert f"any bound up to {base:.4f} can be kept" in said
+    assert {r.kind for r in RunStore(tmp_path / "out")} == {"base", "bm25"}
+
+
+def test_where_fine_tuning_does_not_pay_the_base_is_handed_back(tuned, tmp_path, capsys) -> None:
+    recipe = write_recipe(tmp_path, model={"path": str(tuned / "out" / "model")})
+    command = ["tune", str(recipe), "--budget", BUDGET, "--out", str(tmp_path / "out"), "--maximise", "effectiveness"]
+    assert main([*command, "--set", "training.learning_rate=1e-12"]) == 0
+    assert "fine-tuning does not pay here" in capsys.readouterr().out
+    states = [SentenceTransformer(str(f / "out" / "model"), device="cpu").state_dict() for f in (tuned, tmp_path)]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
