@@ -1,8 +1,10 @@
 """Say which base model and which mix to spend a budget on, from the runs of a sweep.
 
 Laws of every objective over N and the pairs of every objective are fitted to the store: they say what a pair of one is
-worth to another, what the budget can reach, and whether mixing pays at all. With --experiments, say instead which runs
-to do next: those that make the choice, or without a budget the laws, surest for their price.
+worth to another, what the budget can reach, and whether mixing pays at all. Runs of any other trainer do as well: a
+folder with ratios.csv, a row a run with the share of each data set, and metrics.csv with what each reached. With
+--experiments, say instead which runs to do next: those that make the choice, or without a budget the laws, surest for
+their price.
 
 examples:
   mogrid plan runs --budget 1e14 --preference effectiveness=2,ood=1,typos=1 --write best.yaml
@@ -21,7 +23,7 @@ from rich.console import Console
 
 from mogrid.commands._common import check_places, parse_numbers
 from mogrid.errors import ConfigError, DataError, nearest
-from mogrid.frontier import METHODS, Laws, Plan, fit_laws, mixing_pays, next_runs, plan
+from mogrid.frontier import METHODS, Laws, Measurements, Plan, fit_laws, mixing_pays, next_runs, plan
 
 if TYPE_CHECKING:
     from mogrid.sweep.measured import Measured
@@ -31,10 +33,13 @@ __all__ = ["add_arguments", "run"]
 _BUDGETS = ("budget", "hours", "money")
 _SHIFT = 2e-3  # of a share: more than rounding
 _RUNS = 1000  # more than these are FLOPs
+_RATIOS = "ratios.csv"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("store", type=Path, metavar="STORE", help="folder of a sweep's runs")
+    parser.add_argument(
+        "store", type=Path, metavar="STORE", help="folder of a sweep's runs, or of ratios.csv and metrics.csv"
+    )
     parser.add_argument("--budget", type=float, metavar="FLOPS", help="training FLOPs to spend")
     parser.add_argument("--hours", type=float, help="budget in hours, at the speed of the store's largest model")
     parser.add_argument("--money", type=float, help="budget in money, with --price an hour")
@@ -47,6 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metric", help="ce or ndcg, which the choice is made in (default: the first there is)")
     parser.add_argument("--model", action="append", metavar="LABEL", help="base models to choose from (default: all)")
     parser.add_argument("--where", action="append", default=[], metavar="KEY=VALUE", help="of runs of several recipes")
+    parser.add_argument(
+        "--judged",
+        action="append",
+        default=[],
+        metavar="SET=COLUMN",
+        help="of metrics.csv, where they differ",
+    )
     parser.add_argument("--law", help="one law for all objectives (default: the best on what is held out)")
     parser.add_argument("--draws", type=int, default=200, help="bootstrap draws of the laws (default: 200)")
     parser.add_argument(
@@ -70,6 +82,10 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.store.is_dir():
         raise ConfigError(f"{arguments.store}: no such folder")
     check_places(arguments, "out", "write", "figure")
+    if (arguments.store / _RATIOS).is_file():
+        return _imported(arguments)
+    if arguments.judged:
+        raise ConfigError(f"--judged is for a folder with {_RATIOS}, and {arguments.store} has none")
     store = RunStore(arguments.store)
     given = measured(store, arguments.where)
     preference = parse_numbers("--preference", arguments.preference)
@@ -149,6 +165,41 @@ def _experiments(
     for name, before in made.before.items():
         of = "the better choice by" if name == "choice" else f"log loss of {name}, not known to"
         console.print(f"{of} ± {before:.2g}; with these runs ± {made.after[name]:.2g}", highlight=False)
+    return 0
+
+
+def _imported(arguments: argparse.Namespace) -> int:
+    """Plan from runs that another trainer made; FLOPs that no table tells are counted in runs."""
+    from mogrid.files import write_text
+    from mogrid.report.figures import plot_exchange
+
+    for flag in ("hours", "money", "write", "where", "experiments"):
+        if getattr(arguments, flag):
+            raise ConfigError(f"--{flag} is for runs that mogrid made; of {_RATIOS} only mixes and values are known")
+    judged = dict(text.split("=", 1) for text in arguments.judged if "=" in text)
+    if len(judged) < len(arguments.judged):
+        raise ConfigError(f"--judged {arguments.judged}: expected SET=COLUMN")
+    metric = arguments.metric or "ce"
+    folder = arguments.store
+    runs = Measurements.from_csv(folder / _RATIOS, folder / "metrics.csv", metric=metric, judged=judged)
+    laws = fit_laws(runs, form=arguments.law, draws=arguments.draws)
+    chosen = plan(
+        laws,
+        arguments.budget if arguments.budget is not None else float(runs.flops.max()),
+        preference=parse_numbers("--preference", arguments.preference),
+        at_least=bounds(arguments.at_least, laws, metric, arguments.model),
+        models=arguments.model,
+        method=arguments.method,
+    )
+    told = json.dumps({**chosen.to_json(), "laws": laws.to_json()}, indent=1)
+    if arguments.out is not None:
+        write_text(arguments.out, told)
+    if arguments.figure is not None:
+        plot_exchange(arguments.figure, laws.exchange(metric), title=f"Exchange rates from {folder}")
+    if arguments.json:
+        print(told)
+    else:
+        show(Console(), chosen, laws)
     return 0
 
 

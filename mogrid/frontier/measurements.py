@@ -22,7 +22,8 @@ Floats = NDArray[np.float64]
 SPENDS = ("weights", "rows", "steps")
 """How a run's mix was spent: as loss weights over equal batches, as rows of every batch, or as whole steps."""
 _LOSSES = ("ce", "loss")
-_ABOUT = ("run", "run_id", "name", "index", "", "model", "parameters", "pairs", "flops", "seed", "spend")
+_KEYS = ("run", "run_id", "index", "name", "")
+_ABOUT = (*_KEYS, "model", "parameters", "pairs", "flops", "seed", "spend")
 
 
 def is_loss(metric: str) -> bool:
@@ -284,7 +285,8 @@ class Measurements:
     def from_csv(
         ratios: Path, metrics: Path, *, metric: str = "ce", judged: Mapping[str, str] | None = None, spend: str = "rows"
     ) -> Measurements:
-        """Read runs that other tools made: two tables with a row a run, joined by their column ``run`` or ``run_id``.
+        """Read runs that other tools made: two tables with a row a run, joined by ``run``, ``run_id``,
+        ``index`` or ``name``.
 
         Parameters
         ----------
@@ -338,9 +340,9 @@ def _table(path: Path) -> dict[str, tuple[int, dict[str, str]]]:
             rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
-    key = next((name for name in ("run", "run_id") if rows and name in rows[0][1]), None)
+    key = next((name for name in _KEYS if rows and name in rows[0][1]), None)
     if key is None:
-        raise DataError(f"{path}: no runs with a column 'run' or 'run_id'")
+        raise DataError(f"{path}: no runs with a column 'run', 'run_id' or 'index'")
     found: dict[str, tuple[int, dict[str, str]]] = {}
     for line, row in rows:
         if row[key] in found:

@@ -126,7 +126,7 @@ def test_tables_of_other_tools_are_read(tmp_path) -> None:
         ("run,a,b\nx,1,0\n", "run,a,b\ny,1,1\n", "metrics.csv: no run 'x', which .*ratios.csv:2 has"),
         ("run,a,b\nx,1,zero\n", "run,a,b\nx,1,1\n", "ratios.csv:2: b is 'zero', not a number"),
         ("run,a,b\nx,1,0\nx,1,0\n", "run,a,b\nx,1,1\n", "ratios.csv:3: run 'x' stands here and in line 2"),
-        ("a,b\n1,0\n", "run,a,b\nx,1,1\n", "ratios.csv: no runs with a column 'run' or 'run_id'"),
+        ("a,b\n1,0\n", "run,a,b\nx,1,1\n", "ratios.csv: no runs with a column 'run', 'run_id' or 'index'"),
         ("run,a,b\nx,.5,0\n", "run,a,b\nx,1,1\n", r"run x: mix \[0.5, 0.0\] does not sum to 1"),
     ],
 )
