@@ -114,8 +114,9 @@ def test_what_is_named_is_there() -> None:
             assert (ROOT / name).exists(), f"{page.name}: {name}"
 
 
-def test_the_file_of_a_training_is_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    example, *_ = blocks(ROOT / "docs" / "train.md", "yaml")
+@pytest.mark.parametrize("page", ["train.md", "tune.md"])
+def test_the_file_of_a_training_is_valid(page: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    example, *_ = blocks(ROOT / "docs" / page, "yaml")
     path = tmp_path / "run.yaml"
     path.write_text(example)
     assert main(["train", str(path), "--print-config"]) == 0, capsys.readouterr().err
