@@ -12,7 +12,7 @@ import yaml
 from rich.console import Console
 
 from mogrid.errors import ConfigError
-from mogrid.files import held, naming_a_full_disk
+from mogrid.files import held, naming_a_full_disk, withdrawn
 from mogrid.frontier import Choice, choose_mix, next_pilots
 from mogrid.frontier.merges import Merges
 from mogrid.progress import status
@@ -97,9 +97,10 @@ def tune(
             session = _Tune(recipe, plain, base, Path(scratch), budget, console)
             show(session.plan(session.planned()))
             return None
-    out.mkdir(parents=True, exist_ok=True)
-    with naming_a_full_disk(out), held(out / ".lock"):
-        return _Tune(recipe, plain, base, out, budget, console).spend(request, rivals, show)
+    with withdrawn(out, "work/*/training", "work/*/steps.jsonl", "tune.json"), naming_a_full_disk(out):
+        out.mkdir(parents=True, exist_ok=True)
+        with held(out / ".lock"):
+            return _Tune(recipe, plain, base, out, budget, console).spend(request, rivals, show)
 
 
 def _plain(recipe: Recipe) -> Recipe:
