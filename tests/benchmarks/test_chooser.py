@@ -1,0 +1,54 @@
+"""The replay of the chooser: the same runs for all, regret by what was measured, and a chooser that is not blind."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks.chooser import METHODS, Replay, main, regrets
+from mogrid.errors import DataError
+from mogrid.frontier import Measurements
+from tests.frontier.truth import SIZES, Truth, grid, sweep
+
+
+@pytest.fixture(scope="module")
+def runs() -> Measurements:
+    return sweep(
+        Truth([[1, 0.1], [0.1, 1]]), sizes=SIZES[:1], totals=(1000.0, 4000.0, 32000.0), mixes=grid(2, 9), seeds=2,
+        rng=np.random.default_rng(0), noise=0.004,
+    )  # fmt: skip
+
+
+def test_cells_are_mixes_by_lengths(runs) -> None:
+    replay = Replay(runs)
+    assert len(replay.lengths) == 3
+    assert len(replay.mixes) == len(np.unique(runs.mix.round(4), axis=0))
+    assert all(len(replay.rows(mix, level)) == 2 for mix in replay.mixes for level in range(3))
+    order = [(mix, 1) for mix in replay.cells(1)]
+    seen, left = replay.seen(order, 5.5 * replay.lengths[1], np.random.default_rng(0))
+    assert set(replay.level[seen]) == {1}
+    assert left == pytest.approx(5.5 * replay.lengths[1] - runs.flops[seen].sum())
+
+
+def test_every_method_chooses_and_the_chooser_better_than_blindly(runs, tmp_path, capsys) -> None:
+    runs.save(tmp_path / "runs.jsonl")
+    out = tmp_path / "regret.json"
+    assert main(["--store", str(tmp_path / "runs.jsonl"), "--repetitions", "1", "--out", str(out)]) == 0
+    found = {name: np.array(table) for name, table in json.loads(out.read_text())["regrets"].items()}
+    assert found.keys() == METHODS.keys()
+    assert all(table.shape == (3, 1) and (table >= 0).all() for table in found.values())
+    replay = Replay(runs)
+    blind = [replay.truth(p).mean() - replay.truth(p).min() for p in np.array([[0.5, 0.5], [0.75, 0.25], [0.25, 0.75]])]
+    assert (found["tune"].mean(axis=1) < 0.3 * np.array(blind)).all()
+    assert "Regret of the choice" in capsys.readouterr().out
+    again = regrets(Replay(runs), 1.2, 1, ["tune"])["tune"]
+    assert np.allclose(again, found["tune"])
+
+
+def test_what_cannot_be_replayed_is_one_line(runs, tmp_path, capsys) -> None:
+    with pytest.raises(DataError, match="two lengths"):
+        Replay(runs.only(runs.pairs.sum(axis=1) < 2000))
+    assert main(["--store", str(tmp_path)]) == 2
+    assert "no finished training" in capsys.readouterr().err
