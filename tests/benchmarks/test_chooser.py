@@ -32,6 +32,7 @@ def test_cells_are_mixes_by_lengths(runs) -> None:
     assert left == pytest.approx(5.5 * replay.lengths[1] - runs.flops[seen].sum())
 
 
+@pytest.mark.slow
 def test_every_method_chooses_and_the_chooser_better_than_blindly(runs, tmp_path, capsys) -> None:
     runs.save(tmp_path / "runs.jsonl")
     out = tmp_path / "regret.json"
