@@ -241,8 +241,9 @@ def hypervolume_search(replay: Replay, budget: float, p: Floats, rng: np.random.
         if not more:
             break
         rows += more
+    model = fitted()
     with torch.no_grad():
-        told = fitted().posterior(torch.tensor(replay.mixes[:, :-1])).mean.numpy()
+        told = model.posterior(torch.tensor(replay.mixes[:, :-1])).mean.numpy()
     return np.asarray(-told @ p)
 
 
