@@ -25,14 +25,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
 from mogrid.errors import DataError, MogridError
 from mogrid.evaluation.intervals import bootstrap_interval
 from mogrid.files import write_json
 from mogrid.frontier import Measurements, choose_mix, next_pilots, options_of
 from mogrid.frontier.measurements import as_losses
-from mogrid.report.table import Table
+from mogrid.report.table import Table, printer
 from mogrid.runs import RunStore
 from mogrid.sweep.measured import measured
 
@@ -312,7 +311,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{len(replay.mixes)} mixes, pilots for {arguments.pilots:g} full trainings; 95 % intervals over "
         f"{arguments.repetitions} repetitions, means over {len(next(iter(found.values())))} preferences"
     )
-    Console().print(Table("Regret of the choice", ("method", "mean", "95 %", "the best mix"), rows, note))
+    printer().print(Table("Regret of the choice", ("method", "mean", "95 %", "the best mix"), rows, note))
     if arguments.out is not None:
         write_json(arguments.out, {"store": str(arguments.store), "pilots": arguments.pilots,
                                    "regrets": {name: table.tolist() for name, table in found.items()}})  # fmt: skip

@@ -172,6 +172,7 @@ def _imported(arguments: argparse.Namespace) -> int:
     """Plan from runs that another trainer made; FLOPs that no table tells are counted in runs."""
     from mogrid.files import write_text
     from mogrid.report.figures import plot_exchange
+    from mogrid.report.table import printer
 
     for flag in ("hours", "money", "write", "where", "experiments"):
         if getattr(arguments, flag):
@@ -199,7 +200,7 @@ def _imported(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(told)
     else:
-        show(Console(), chosen, laws)
+        show(printer(), chosen, laws)
     return 0
 
 

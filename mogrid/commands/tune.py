@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from mogrid.report.table import printer
     from mogrid.training import Recipe, read_recipe
     from mogrid.training.library import located
     from mogrid.tune import tune
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = arguments.out if arguments.out is not None else located(base, recipe.output or "")
     budget = _budget(arguments)
     quiet()
-    screen = Console(stderr=arguments.json)
+    screen = Console(stderr=True) if arguments.json else printer()
     outcome = tune(
         recipe, base, out, budget, Console(stderr=True), rivals=arguments.rivals, dry_run=arguments.dry_run,
         show=screen.print,
