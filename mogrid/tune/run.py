@@ -109,7 +109,7 @@ def _plain(recipe: Recipe) -> Recipe:
         raise ConfigError(f"solver {recipe.solver_name!r}: tune looks for a mix; leave the solver out")
     judged = {"evaluation.role": "select", "evaluation.perturb": []} if recipe.evaluation is not None else {}
     return recipe.change({
-        "mix": None, "preference": None, "at_least": {}, "training.keep": "last", "training.steps": LEAST, **judged
+        "mix": {next(iter(recipe.objectives)): 1.0}, "preference": None, "at_least": {}, "training.keep": "last", "training.steps": LEAST, **judged
     })  # fmt: skip
 
 

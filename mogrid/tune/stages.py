@@ -12,7 +12,7 @@ from mogrid.errors import ConfigError
 from mogrid.frontier.search import lattice
 from mogrid.objectives.registry import ANCHORS
 from mogrid.runs import RunRecord
-from mogrid.trainer.mix import largest_remainder
+from mogrid.trainer.mix import LEAST_ROWS, largest_remainder
 from mogrid.training.recipe import Recipe
 
 __all__ = ["Budget", "Stages", "candidates", "divide", "importance_of", "pilot_mixes", "spendable"]
@@ -166,10 +166,18 @@ def _learned(recipe: Recipe) -> list[str]:
 
 
 def spendable(mix: Mix, recipe: Recipe) -> dict[str, float]:
-    """Return the nearest mix of whole rows of a batch, none of them a single one."""
-    rows = largest_remainder(mix, recipe.training.batch_size)
-    kept = {name: count if count > 1 else 0 for name, count in rows.items()}
-    return {name: round(count / sum(kept.values()), 9) for name, count in kept.items()}
+    """Return a mix that is near, of whole rows of a batch: at least two of each objective, or none."""
+    size = recipe.training.batch_size
+    wanted = {name: round(share * size, 9) for name, share in mix.items()}
+    active = sorted((name for name in mix if wanted[name] >= LEAST_ROWS / 2), key=lambda name: -wanted[name])
+    active = active[: size // LEAST_ROWS]
+    total = sum(wanted[name] for name in active)
+    rows = largest_remainder({name: wanted[name] / total for name in active}, size)
+    for name in reversed(active):
+        while rows[name] < LEAST_ROWS:
+            rows[name] += 1
+            rows[max(rows, key=lambda other: rows[other])] -= 1
+    return {name: round(rows.get(name, 0) / size, 9) for name in mix}
 
 
 def pilot_mixes(recipe: Recipe) -> list[dict[str, float]]:

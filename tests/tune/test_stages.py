@@ -68,6 +68,10 @@ def test_no_objective_has_a_single_row() -> None:
     found = spendable({"effectiveness": 0.9, "ood": 0.06, "typos": 0.04}, recipe())
     assert found == {"effectiveness": 1.0, "ood": 0.0, "typos": 0.0}
     assert sum(spendable({"effectiveness": 0.5, "ood": 0.3, "typos": 0.2}, recipe()).values()) == pytest.approx(1)
+    small = anchored().change({"training.batch_size": 6, "mix": {"ood": 1}})
+    found = spendable({"effectiveness": 1 / 6, "ood": 1 / 6, "typos": 1 / 6, "keep": 0.5}, small)
+    assert sorted(found.values()) == pytest.approx([0, 1 / 3, 1 / 3, 1 / 3])  # no more fit into six rows
+    small.change({"mix": found})
 
 
 def record(flops: float, training: float, judging: float) -> RunRecord:
