@@ -28,7 +28,7 @@ from mogrid.tune.outcome import Outcome, keep_outcome, known_outcome, lines_of
 from mogrid.tune.page import write_page
 from mogrid.tune.session import EVALUATIONS, MOST, SHARES, SYSTEMS, Session
 from mogrid.tune.shares import choose_share, merges_of, values_of
-from mogrid.tune.stages import LEAST, Budget, Stages, candidates, importance_of, pilot_mixes, spendable
+from mogrid.tune.stages import LEAST, Budget, Stages, candidates, importance_of, learned, pilot_mixes, spendable
 from mogrid.tune.verdict import Verdict, testing_recipe, verdict_of
 
 __all__ = ["tune"]
@@ -108,8 +108,10 @@ def _plain(recipe: Recipe) -> Recipe:
     if recipe.solver_name != "fixed":
         raise ConfigError(f"solver {recipe.solver_name!r}: tune looks for a mix; leave the solver out")
     judged = {"evaluation.role": "select", "evaluation.perturb": []} if recipe.evaluation is not None else {}
+    first = next(iter(recipe.objectives))
     return recipe.change({
-        "mix": {next(iter(recipe.objectives)): 1.0}, "preference": None, "at_least": {}, "training.keep": "last", "training.steps": LEAST, **judged
+        "mix": {first: 1.0}, "preference": None, "at_least": {}, "training.keep": "last", "training.steps": LEAST,
+        **judged,
     })  # fmt: skip
 
 
@@ -252,7 +254,9 @@ class _Tune(Session):
         for label, (own, parents) in others.items():
             cells[label] = self.cell(judged(own), label, "merged", parents=parents)
         records = dict(zip(cells, self.stage("verdict", list(cells.values())), strict=True))
-        return verdict_of(records, given.judging.objectives, preference, role), cells["model"].name
+        shown = {*learned(self.plain), *preference, *self.recipe.at_least}
+        places = {name: own for name, own in given.judging.objectives.items() if name in shown}
+        return verdict_of(records, places, preference, role), cells["model"].name
 
     def hand_back(
         self, name: str, outcome: Outcome, choice: Choice, merges: Merges, row: int, preference: Mapping[str, float]

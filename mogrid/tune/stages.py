@@ -15,7 +15,7 @@ from mogrid.runs import RunRecord
 from mogrid.trainer.mix import LEAST_ROWS, largest_remainder
 from mogrid.training.recipe import Recipe
 
-__all__ = ["Budget", "Stages", "candidates", "divide", "importance_of", "pilot_mixes", "spendable"]
+__all__ = ["Budget", "Stages", "candidates", "divide", "importance_of", "learned", "pilot_mixes", "spendable"]
 
 Mix = Mapping[str, float]
 
@@ -155,14 +155,15 @@ def divide(total: float, least: float, mixes: Sequence[Mix], rate: float) -> Sta
 
 def importance_of(recipe: Recipe) -> dict[str, float]:
     """Return the recipe's preference; without one, what is learned counts alike, and what holds to the base not."""
-    return dict(recipe.preference) if recipe.preference is not None else dict.fromkeys(_learned(recipe), 1.0)
+    return dict(recipe.preference) if recipe.preference is not None else dict.fromkeys(learned(recipe), 1.0)
 
 
-def _learned(recipe: Recipe) -> list[str]:
-    learned = [name for name, one in recipe.objectives.items() if one.loss_name not in ANCHORS]
-    if not learned:
+def learned(recipe: Recipe) -> list[str]:
+    """Return the objectives that teach something: those that are no anchors."""
+    found = [name for name, one in recipe.objectives.items() if one.loss_name not in ANCHORS]
+    if not found:
         raise ConfigError("objectives: all of them hold to the base model; name one that is to be learned")
-    return learned
+    return found
 
 
 def spendable(mix: Mix, recipe: Recipe) -> dict[str, float]:
@@ -185,11 +186,11 @@ def pilot_mixes(recipe: Recipe) -> list[dict[str, float]]:
 
     With these the shares vary independently: what a pair of each objective is worth can be told.
     """
-    names, learned = tuple(recipe.objectives), _learned(recipe)
+    names, own = tuple(recipe.objectives), learned(recipe)
     mixes: list[dict[str, float]] = [dict.fromkeys(names, 1 / len(names))]
-    mixes += [{**dict.fromkeys(names, 0.0), name: 1.0} for name in learned]
-    for anchor in (name for name in names if name not in learned):
-        mixes.append({**dict.fromkeys(names, 0.0), **dict.fromkeys(learned, 0.5 / len(learned)), anchor: 0.5})
+    mixes += [{**dict.fromkeys(names, 0.0), name: 1.0} for name in own]
+    for anchor in (name for name in names if name not in own):
+        mixes.append({**dict.fromkeys(names, 0.0), **dict.fromkeys(own, 0.5 / len(own)), anchor: 0.5})
     return _distinct(spendable(mix, recipe) for mix in mixes)
 
 
@@ -198,7 +199,7 @@ def candidates(recipe: Recipe, chosen: Mix) -> NDArray[np.float64]:
     names = tuple(recipe.objectives)
     rows = [dict(zip(names, map(float, row), strict=True)) for row in lattice(len(names), 60)]
     mixes = _distinct(spendable(mix, recipe) for mix in (chosen, *rows))
-    alone = {name for name in names if name not in _learned(recipe)}
+    alone = {name for name in names if name not in learned(recipe)}
     return np.array([[mix[n] for n in names] for mix in mixes if sum(mix[n] for n in alone) <= 0.5 + 1e-9])
 
 
