@@ -132,16 +132,18 @@ def run(job: Job, console: Console, printed: Console) -> None:
     started = time.monotonic()
     _announce(job, console)
     drain(job, [pilots(job)], "pilots", console)
-    given = measured(RunStore(job.out / "pilots"))
-    laws = fit_laws(given.measurements)
+    with status(console, "fitting laws to the pilots"):
+        given = measured(RunStore(job.out / "pilots"))
+        laws = fit_laws(given.measurements)
     pairs = float(job.recipe.training.pairs or 0)
     costs = laws.costs.per_pair(float(given.measurements.parameters[0]))
     budget = float(pairs * np.mean(costs))
     made, chosen = _kept_plan(job, laws, given, budget)
     cells = drain(job, finals(job, chosen), "finals", console)
     store = RunStore(job.out / "finals")
-    records = [store.read(name) for name in dict.fromkeys(cell.name for cell in cells)]
     label = next(c.label for c in cells if c.kind == "trained" and c.recipe.mix == chosen["mix"])
+    with status(console, "reading the finals"):
+        records = [store.read(name) for name in dict.fromkeys(cell.name for cell in cells)]
     _show(job, given, laws, made, records, label, printed)
     printed.print(f"{time.monotonic() - started:.0f} s; everything lies in {job.out}", highlight=False)
 

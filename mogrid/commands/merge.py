@@ -77,15 +77,16 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console(stderr=True)
     with status(console, "reading the data"):
         collection = load_collection(arguments)
-    select, places = judged_places(collection, Role.SELECT, arguments.max_queries, arguments.max_documents)
+        select, places = judged_places(collection, Role.SELECT, arguments.max_queries, arguments.max_documents)
     if not places:
         raise ConfigError("there is no select-role data to choose shares on")
     preference = _preference(arguments.preference, tuple(places))
     asked = [_least(text, tuple(places), based=bool(arguments.base)) for text in arguments.at_least]
     importance(tuple(places), preference, "weighted")
-    models = {name: load_model(arguments, name) for name in names}
-    # What cannot be done is said before anything is judged.
-    blend(models, dict.fromkeys(names, 1 / len(names)), method=arguments.method, base=arguments.base)
+    with status(console, "loading the models"):
+        models = {name: load_model(arguments, name) for name in names}
+        # What cannot be done is said before anything is judged.
+        blend(models, dict.fromkeys(names, 1 / len(names)), method=arguments.method, base=arguments.base)
 
     def values(model: SentenceTransformer) -> dict[str, dict[str, float]]:
         return values_at(model, select, places, arguments.seed)

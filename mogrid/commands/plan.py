@@ -24,6 +24,7 @@ from rich.console import Console
 from mogrid.commands._common import check_places, parse_numbers
 from mogrid.errors import ConfigError, DataError, nearest
 from mogrid.frontier import METHODS, Laws, Measurements, Plan, fit_laws, mixing_pays, next_runs, plan
+from mogrid.progress import status
 
 if TYPE_CHECKING:
     from mogrid.sweep.measured import Measured
@@ -81,53 +82,52 @@ def run(arguments: argparse.Namespace) -> int:
 
     if not arguments.store.is_dir():
         raise ConfigError(f"{arguments.store}: no such folder")
+    if arguments.draws < 2:
+        raise ConfigError(f"--draws must be at least 2, got {arguments.draws}")
     check_places(arguments, "out", "write", "figure")
     if (arguments.store / _RATIOS).is_file():
         return _imported(arguments)
     if arguments.judged:
         raise ConfigError(f"--judged is for a folder with {_RATIOS}, and {arguments.store} has none")
-    store = RunStore(arguments.store)
-    given = measured(store, arguments.where)
-    preference = parse_numbers("--preference", arguments.preference)
-    next_ones = arguments.experiments is not None
-    budget = None if next_ones and not any(map(vars(arguments).get, _BUDGETS)) else flops_of(arguments, given)
-    laws = fit_laws(given.measurements, form=arguments.law, draws=arguments.draws)
-    if arguments.figure is not None:
-        from mogrid.report.figures import plot_exchange
+    with status(Console(stderr=True), "reading the runs") as stage:
+        given = measured(RunStore(arguments.store), arguments.where)
+        next_ones = arguments.experiments is not None
+        budget = None if next_ones and not any(map(vars(arguments).get, _BUDGETS)) else flops_of(arguments, given)
+        for name in arguments.model or ():
+            if name not in given.models:
+                raise ConfigError(f"--model {name!r}: not in the store{nearest(name, given.models)}")
+        preference = parse_numbers("--preference", arguments.preference)
+        stage.say("fitting laws")
+        laws = fit_laws(given.measurements, form=arguments.law, draws=arguments.draws)
+        wanted: dict[str, Any] = {
+            "preference": preference,
+            "at_least": bounds(arguments.at_least, laws, arguments.metric, arguments.model),
+            "models": arguments.model or list(given.models),
+            "metric": arguments.metric,
+        }
+        stage.say("choosing")
+        if budget is None or next_ones:
+            return _experiments(arguments, laws, given, wanted, budget)
+        chosen = plan(laws, budget, **wanted, method=arguments.method, recipe=given.recipe.family())
+        if arguments.out is not None:
+            write_plan(arguments.out, chosen, given)
+        if arguments.write is not None:
+            write_recipe(arguments.write, chosen, given, base_of(arguments.store))
+        if arguments.figure is not None:
+            from mogrid.report.figures import plot_exchange
 
-        plot_exchange(arguments.figure, laws.exchange(arguments.metric), title=f"Exchange rates from {arguments.store}")
-    for name in arguments.model or ():
-        if name not in given.models:
-            raise ConfigError(f"--model {name!r}: not in the store{nearest(name, given.models)}")
-    wanted: dict[str, Any] = {
-        "preference": preference,
-        "at_least": bounds(arguments.at_least, laws, arguments.metric, arguments.model),
-        "models": arguments.model or list(given.models),
-        "metric": arguments.metric,
-    }
-    if budget is None or next_ones:
-        return _experiments(arguments, laws, given, wanted, budget)
-    chosen = plan(
-        laws,
-        budget,
-        **wanted,
-        method=arguments.method,
-        recipe=given.recipe.family(),
-    )
-    if arguments.out is not None:
-        write_plan(arguments.out, chosen, given)
-    if arguments.write is not None:
-        write_recipe(arguments.write, chosen, given, base_of(arguments.store))
+            title = f"Exchange rates from {arguments.store}"
+            plot_exchange(arguments.figure, laws.exchange(arguments.metric), title=title)
     if arguments.json:
         print(json.dumps({**chosen.to_json(), "laws": laws.to_json()}, indent=1))
-    else:
-        console = printer()
-        show(console, chosen, laws)
-        mix = changes_of(chosen, given)["mix"] if chosen.model is not None else chosen.mix
-        for name, share in mix.items():
-            if abs(share - chosen.mix[name]) > _SHIFT:
-                rows = given.recipe.training.batch_size
-                console.print(f"note: of batches of {rows} rows, {name!r} is given {share:g}", highlight=False)
+        return 0
+    console = printer()
+    show(console, chosen, laws)
+    mix = changes_of(chosen, given)["mix"] if chosen.model is not None else chosen.mix
+    for name, share in mix.items():
+        if abs(share - chosen.mix[name]) > _SHIFT:
+            rows = given.recipe.training.batch_size
+            console.print(f"note: of batches of {rows} rows, {name!r} is given {share:g}", highlight=False)
     return 0
 
 

@@ -233,7 +233,7 @@ def _encode_by_tokens(
                 if result is None:
                     result = np.empty((len(texts), vectors.shape[1]), np.float32)
                 result[chunk[rows]] = vectors
-            said(len(chunk))
+                said(len(rows))
     assert result is not None  # texts are not empty
     return result
 
