@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from mogrid.construct import checked, construct, named
 from mogrid.gradients.cached import CachedEngine
 from mogrid.gradients.engine import GradientEngine
 from mogrid.gradients.probes import LastLayers, Sketch, last_layers
-from mogrid.gradients.step import StepReport
 from mogrid.solvers import Solver
 
 __all__ = ["MODES", "Engine", "make_engine", "mode_settings"]
 
 
-class Engine(Protocol):
-    """What a trainer asks of an engine; see `GradientEngine`."""
-
-    step: int
-
-    def accumulate(
-        self,
-        losses: Mapping[str, Callable[[], Tensor]],
-        *,
-        final: bool = True,
-        divisor: float = 1.0,
-        run_backward: Callable[..., None] = Tensor.backward,
-        loss_scale: float = 1.0,
-        shared_graph: bool | Collection[str] = False,
-    ) -> StepReport | None: ...
-
-    def state_dict(self) -> dict[str, Tensor]: ...
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None: ...
+Engine = GradientEngine | CachedEngine
+"""What a trainer steps with."""
 
 
 def _exact(

@@ -39,10 +39,8 @@ class PerturbationConsistency(nn.Module):
 
     Parameters
     ----------
-    model : SentenceTransformer
-        What is trained; its own similarity makes the scores.
-    temperature : float
-        Scores are divided by it.
+    model, temperature
+        As of `MaskedInfoNCE`.
     consistency : float
         Weight of the KL term beside the ranking term.
     teacher : "detached", "live", "base" or SentenceTransformer

@@ -20,10 +20,8 @@ class DomainDRO(WeightedDomainLoss):
 
     Parameters
     ----------
-    loss : nn.Module
-        Any sentence-transformers loss on (query, document, ...) columns.
-    domains : int
-        How many there are: labels are 0 to domains - 1.
+    loss, domains
+        As of `WeightedDomainLoss`.
     step_size : float
         η: how fast weight moves, per unit of the loss.
     """

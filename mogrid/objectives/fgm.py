@@ -91,10 +91,8 @@ class FGM(PGD):
 
     Parameters
     ----------
-    loss : nn.Module
-        Any sentence-transformers loss that runs its forwards in the same order every time.
-    epsilon : float
-        ε: how long the shift of a text may be, relative to the norm of its word embeddings.
+    loss, epsilon
+        As of `PGD`.
     """
 
     def __init__(self, loss: nn.Module, epsilon: float = 0.02) -> None:

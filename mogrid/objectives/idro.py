@@ -24,10 +24,8 @@ class IDRO(WeightedDomainLoss):
 
     Parameters
     ----------
-    loss : nn.Module
-        Any sentence-transformers loss on (query, document, ...) columns.
-    domains : int
-        How many there are: labels are 0 to domains - 1.
+    loss, domains
+        As of `WeightedDomainLoss`.
     temperature : float
         τ.
     power : float

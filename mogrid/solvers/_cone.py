@@ -1,10 +1,9 @@
-"""What the projections onto the gradients' dual cone have in common."""
+"""What solvers with a preference have in common, and the projections onto the gradients' dual cone."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from mogrid.solvers._qp import uniform
 from mogrid.solvers._settings import PerObjective, per_objective, values_of
 from mogrid.solvers.base import Array, Solver
 
@@ -12,19 +11,22 @@ __all__ = ["Preferred", "gaps"]
 
 
 class Preferred(Solver):
-    """A solver with a preference u on the simplex: equal where none is given."""
+    """A solver with a preference u: 1 each where none is given, or rescaled to the simplex."""
 
     def __init__(self, preference: PerObjective | None = None) -> None:
         self._preference = None if preference is None else per_objective(self.name, "preference", preference, above=0.0)
 
     def active(self, objectives: tuple[str, ...]) -> tuple[bool, ...]:
-        self._preferred(objectives)
+        self._given(objectives)
         return super().active(objectives)
 
-    def _preferred(self, objectives: tuple[str, ...]) -> Array:
+    def _given(self, objectives: tuple[str, ...]) -> Array:
         if self._preference is None:
-            return uniform(len(objectives))
-        preference = values_of(self.name, "preference", self._preference, objectives)
+            return np.ones(len(objectives))
+        return values_of(self.name, "preference", self._preference, objectives)
+
+    def _preferred(self, objectives: tuple[str, ...]) -> Array:
+        preference = self._given(objectives)
         return preference / preference.sum()
 
 

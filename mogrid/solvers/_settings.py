@@ -14,10 +14,21 @@ from torch import Tensor
 from mogrid.errors import nearest
 from mogrid.solvers.errors import SolverError
 
-__all__ = ["PerObjective", "choice", "integer", "number", "per_objective", "place_of", "values_of"]
+__all__ = [
+    "PerObjective",
+    "bounds_of",
+    "bounds_within",
+    "choice",
+    "integer",
+    "number",
+    "per_objective",
+    "place_of",
+    "values_of",
+]
 
 # One value an objective: by name, or in the order of the objectives.
 PerObjective = Mapping[str, float] | Sequence[float]
+Array = NDArray[np.float64]
 
 
 def number(
@@ -87,7 +98,7 @@ def per_objective(
 
 def values_of(
     solver: str, keyword: str, values: PerObjective, objectives: tuple[str, ...], *, default: float | None = None
-) -> NDArray[np.float64]:
+) -> Array:
     """Return the (K,) values in the order of the objectives; ``default`` stands for names left out."""
     if isinstance(values, Mapping):
         for name in values:
@@ -102,6 +113,25 @@ def values_of(
             f"{solver}: {keyword} has {len(values)} values for {len(objectives)} objectives ({', '.join(objectives)})"
         )
     return np.array(values, dtype=np.float64)
+
+
+def bounds_within(solver: str, values: Any, **limits: float) -> float | PerObjective:
+    """Check lower bounds on the weights: one number for all, within limits, or one an objective."""
+    if isinstance(values, Real):
+        return number(solver, "bounds", values, at_least=0.0, **limits)
+    return per_objective(solver, "bounds", values, at_least=0.0)
+
+
+def bounds_of(solver: str, values: float | PerObjective, objectives: tuple[str, ...], *, room: bool) -> Array:
+    """Return the (K,) lower bounds, 0 for names left out; they sum to less than 1 where they must leave room."""
+    if isinstance(values, float):
+        lower: Array = np.full(len(objectives), values)
+    else:
+        lower = values_of(solver, "bounds", values, objectives, default=0.0)
+    if lower.sum() >= 1.0 if room else lower.sum() > 1.0 + 1e-12:
+        most = "less than 1" if room else "at most 1"
+        raise SolverError(f"{solver}: bounds must sum to {most}, they sum to {lower.sum():g}")
+    return lower
 
 
 def place_of(solver: str, keyword: str, name: str, objectives: tuple[str, ...]) -> int:

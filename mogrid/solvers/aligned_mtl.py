@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from mogrid.solvers._cone import Preferred
 from mogrid.solvers._qp import normalised, spread
-from mogrid.solvers._settings import PerObjective, per_objective, values_of
-from mogrid.solvers.base import Array, Solver, Step
+from mogrid.solvers.base import Array, Step
 
 __all__ = ["AlignedMTL"]
 
 
-class AlignedMTL(Solver):
+class AlignedMTL(Preferred):
     """Aligned-MTL: w = √λ_min · V Λ^{−1/2} Vᵀ p, with G = V Λ Vᵀ.
 
     Replaces J by the nearest matrix whose rows are orthogonal and as long as its smallest singular value, so that the
@@ -38,20 +38,8 @@ class AlignedMTL(Solver):
     summary = "align principal components of the gradients: condition number 1"
     paper = "arXiv 2305.19000"
 
-    def __init__(self, preference: PerObjective | None = None) -> None:
-        self._preference = None if preference is None else per_objective(self.name, "preference", preference, above=0.0)
-
-    def active(self, objectives: tuple[str, ...]) -> tuple[bool, ...]:
-        self._preferred(objectives)
-        return super().active(objectives)
-
-    def _preferred(self, objectives: tuple[str, ...]) -> Array:
-        if self._preference is None:
-            return np.ones(len(objectives))
-        return values_of(self.name, "preference", self._preference, objectives)
-
     def _solve(self, step: Step) -> tuple[Array, float]:
-        preference = self._preferred(step.objectives)
+        preference = self._given(step.objectives)
         matrix, rows, _ = normalised(step.gramian)
         if not rows:
             return preference, 0.0

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from numbers import Real
-
 import numpy as np
 
 from mogrid.solvers._qp import min_norm, min_norm_gap, normalised, spread, uniform
-from mogrid.solvers._settings import PerObjective, choice, number, per_objective, values_of
+from mogrid.solvers._settings import PerObjective, bounds_of, bounds_within, choice
 from mogrid.solvers.base import Array, Solver, Step
 from mogrid.solvers.errors import SolverError
 
@@ -57,25 +55,12 @@ class MGDA(Solver):
     def __init__(self, bounds: float | PerObjective = 0.0, normalise: str = "none") -> None:
         self.normalise = choice(self.name, "normalise", normalise, _NORMALISE)
         self.needs_losses = self.normalise.startswith("loss")
-        self._bounds: float | PerObjective
-        if isinstance(bounds, Real):
-            self._bounds = number(self.name, "bounds", bounds, at_least=0.0, at_most=1.0)
-        else:
-            self._bounds = per_objective(self.name, "bounds", bounds, at_least=0.0)
+        self._bounds = bounds_within(self.name, bounds, at_most=1.0)
         self._bounded = not isinstance(self._bounds, float) or self._bounds > 0.0
 
     def active(self, objectives: tuple[str, ...]) -> tuple[bool, ...]:
-        self._lower(objectives)
+        bounds_of(self.name, self._bounds, objectives, room=False)
         return super().active(objectives)
-
-    def _lower(self, objectives: tuple[str, ...]) -> Array:
-        if isinstance(self._bounds, float):
-            lower = np.full(len(objectives), self._bounds)
-        else:
-            lower = values_of(self.name, "bounds", self._bounds, objectives, default=0.0)
-        if lower.sum() > 1.0 + 1e-12:
-            raise SolverError(f"{self.name}: bounds must sum to at most 1, they sum to {lower.sum():g}")
-        return lower
 
     def _solve(self, step: Step) -> tuple[Array, float]:
         count = len(step.objectives)
@@ -93,7 +78,7 @@ class MGDA(Solver):
         That set is the simplex with vertices v_j = c + (1 − Σc)·e_j, so with w ∝ Σ_j u_j v_j / nᵀv_j this is the
         min-norm problem over u of the vectors Jᵀv_j / nᵀv_j.
         """
-        lower = self._lower(step.objectives)
+        lower = bounds_of(self.name, self._bounds, step.objectives, room=False)
         norms = self._norms(step, rows)
         rows = [k for k in rows if norms[k] > 0.0]  # relative to a loss of 0, a gradient is too long to get weight
         if not rows:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from mogrid.solvers._qp import onto_simplex, uniform
-from mogrid.solvers._relative import relative
+from mogrid.solvers._relative import Slow
 from mogrid.solvers._settings import number
-from mogrid.solvers.base import Array, Solver, Step
 
 __all__ = ["MoCo"]
 
 
-class MoCo(Solver):
+class MoCo(Slow):
     """Multi-objective gradient correction: track each gradient, and take one projected step on the weights.
 
     ĝ_k ← β ĝ_k + (1 − β) g_k, kept by the engine; w ← Π_Δ(w − γ (Ĝ + ρI) w); the step is Σ w_k ĝ_k.
@@ -39,16 +37,7 @@ class MoCo(Solver):
     name = "moco"
     summary = "stochastic MGDA with tracked gradients and slow weights"
     paper = "arXiv 2210.12624"
-    _state = ("current",)
 
     def __init__(self, beta: float = 0.5, gamma: float = 0.1, rho: float = 0.0) -> None:
+        super().__init__(gamma, rho)
         self.tracking = number(self.name, "beta", beta, at_least=0.0, below=1.0)
-        self.gamma = number(self.name, "gamma", gamma, above=0.0)
-        self.rho = number(self.name, "rho", rho, at_least=0.0)
-        self._current: Array | None = None
-
-    def _solve(self, step: Step) -> tuple[Array, float]:
-        current = uniform(len(step.objectives)) if self._current is None else self._current
-        matrix = relative(step.gramian, step.gramian)
-        self._current = onto_simplex(current - self.gamma * (matrix @ current + self.rho * current))
-        return self._current.copy(), 0.0

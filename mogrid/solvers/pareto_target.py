@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from numbers import Real
-
 import numpy as np
 
 from mogrid.solvers._conic import HalfspaceQP
 from mogrid.solvers._qp import normalised, simplex_qp, spread, uniform
-from mogrid.solvers._settings import PerObjective, number, per_objective, values_of
+from mogrid.solvers._settings import PerObjective, bounds_of, bounds_within, number, per_objective, values_of
 from mogrid.solvers.base import Array, Solver, Step
-from mogrid.solvers.errors import SolverError
 
 __all__ = ["ParetoTarget"]
 
@@ -74,27 +71,14 @@ class ParetoTarget(Solver):
     ) -> None:
         self._preference = per_objective(self.name, "preference", preference, above=0.0)
         self._ideal = per_objective(self.name, "ideal", {} if ideal is None else ideal)
-        self._bounds: float | PerObjective
-        if isinstance(bounds, Real):
-            self._bounds = number(self.name, "bounds", bounds, at_least=0.0, below=1.0)
-        else:
-            self._bounds = per_objective(self.name, "bounds", bounds, at_least=0.0)
+        self._bounds = bounds_within(self.name, bounds, below=1.0)
         self.balance = number(self.name, "balance", balance, above=0.0)
         self._compiled: tuple[tuple[str, ...], HalfspaceQP] | None = None
 
     def active(self, objectives: tuple[str, ...]) -> tuple[bool, ...]:
         self._settings(objectives)
-        self._lower(objectives)
+        bounds_of(self.name, self._bounds, objectives, room=True)
         return super().active(objectives)
-
-    def _lower(self, objectives: tuple[str, ...]) -> Array:
-        if isinstance(self._bounds, float):
-            lower = np.full(len(objectives), self._bounds)
-        else:
-            lower = values_of(self.name, "bounds", self._bounds, objectives, default=0.0)
-        if lower.sum() >= 1.0:
-            raise SolverError(f"{self.name}: bounds must sum to less than 1, they sum to {lower.sum():g}")
-        return lower
 
     def _settings(self, objectives: tuple[str, ...]) -> tuple[Array, Array]:
         preference = values_of(self.name, "preference", self._preference, objectives)
@@ -110,7 +94,7 @@ class ParetoTarget(Solver):
             return uniform(count), 0.0
         size = float(np.abs(values).mean())
         imbalance = values[rows] / size if size > 0.0 else np.zeros(len(rows))
-        lower = self._lower(step.objectives)
+        lower = bounds_of(self.name, self._bounds, step.objectives, room=True)
         if lower.any():
             return self._bounded(step.objectives, preference, lower, matrix, rows, imbalance)
         inner, gap = simplex_qp(matrix, self.balance * imbalance)

@@ -14,19 +14,22 @@ from torch import Tensor, nn
 from mogrid.solvers import Solver, StepStatistics
 
 RATE = 0.05
-SETTINGS: dict[str, Any] = {
-    "per_device_train_batch_size": 4,
-    "max_steps": 2,
-    "learning_rate": RATE,
-    "optim": "sgd",
-    "lr_scheduler_type": "constant",
-    "max_grad_norm": 0.0,
+QUIET: dict[str, Any] = {
     "logging_steps": 1,
     "save_strategy": "no",
     "report_to": "none",
     "disable_tqdm": True,
     "use_cpu": True,
     "seed": 3,
+}
+SETTINGS: dict[str, Any] = {
+    **QUIET,
+    "per_device_train_batch_size": 4,
+    "max_steps": 2,
+    "learning_rate": RATE,
+    "optim": "sgd",
+    "lr_scheduler_type": "constant",
+    "max_grad_norm": 0.0,
 }
 
 

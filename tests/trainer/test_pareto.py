@@ -22,6 +22,7 @@ from mogrid.errors import ConfigError, DataError
 from mogrid.objectives import FGM, DomainDRO, InfoNCE, PerturbationConsistency, SmoothWorstDomain
 from mogrid.retrieval.models import ROUTES, build_retriever
 from mogrid.solvers import NonFiniteLossError, SolverError
+from tests.trainer.by_hand import QUIET
 
 
 def pairs(texts, part=slice(None)) -> Dataset:
@@ -53,16 +54,11 @@ def losses(model) -> dict[str, nn.Module]:
 
 def arguments(folder: Path, **kwargs) -> ParetoTrainingArguments:
     settings = {
+        **QUIET,
         "output_dir": str(folder),
         "per_device_train_batch_size": 8,
         "max_steps": 6,
         "learning_rate": 1e-3,
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "use_cpu": True,
-        "seed": 3,
         "router_mapping": ROUTES,
     } | kwargs
     return ParetoTrainingArguments(**settings)

@@ -10,21 +10,10 @@ from typing import Any
 import numpy as np
 
 from mogrid.frontier.points import Front
-from mogrid.report.figures.base import (
-    FAINT,
-    GREY,
-    INK,
-    MARKERS,
-    RINGS,
-    Floats,
-    Style,
-    clean,
-    new_figure,
-    non_dominated,
-    save,
-)
+from mogrid.report.figures.base import RINGS, Floats, Style, clean, new_figure, non_dominated, save
 from mogrid.report.figures.labels import place_labels
 from mogrid.report.figures.many import plot_lines, plot_ranking
+from mogrid.report.palette import FAINT, GREY, INK, MARKERS
 
 __all__ = ["plot_front"]
 
@@ -66,7 +55,7 @@ def plot_front(
     rings = {name: np.asarray(point, dtype=np.float64) for name, point in (marked or {}).items()}
     if count == 1 or count > _MOST_PAIRED:
         draw = plot_ranking if count == 1 else plot_lines
-        draw(path, front, styles, axes, rings, title=title)
+        draw(path, front, styles, axes, rings, title)
         return
     pairs = list(combinations(range(count), 2))
     # Three panels and their key fill a square that is still legible in a column of text; a row of three is not.

@@ -9,34 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from mogrid.frontier.points import Front
-from mogrid.report.figures.base import (
-    COLOURS,
-    DASHES,
-    FAINT,
-    GREY,
-    INK,
-    MARKERS,
-    RINGS,
-    Floats,
-    Style,
-    clean,
-    new_figure,
-    non_dominated,
-    save,
-)
+from mogrid.report.figures.base import DASHES, RINGS, Floats, Style, clean, new_figure, non_dominated, save
+from mogrid.report.palette import COLOURS, FAINT, GREY, INK, MARKERS
 
 __all__ = ["plot_lines", "plot_ranking"]
 
+Styles = Mapping[str, Style]
+Axes = Mapping[str, str]
+Rings = Mapping[str, Floats]
 
-def plot_ranking(
-    path: Path,
-    front: Front,
-    styles: Mapping[str, Style],
-    axes: Mapping[str, str],
-    rings: Mapping[str, Floats],
-    *,
-    title: str = "",
-) -> None:
+
+def plot_ranking(path: Path, front: Front, styles: Styles, axes: Axes, rings: Rings, title: str) -> None:
     """Draw runs in a single objective, the best on top; parameters as those of `plot_front`."""
     names, means, widths = front.means()
     rows = [(float(means[i, 0]), float(np.nan_to_num(widths[i, 0])), name) for i, name in enumerate(names)]
@@ -58,15 +41,7 @@ def plot_ranking(
     save(figure, path)
 
 
-def plot_lines(
-    path: Path,
-    front: Front,
-    styles: Mapping[str, Style],
-    axes: Mapping[str, str],
-    rings: Mapping[str, Floats],
-    *,
-    title: str = "",
-) -> None:
+def plot_lines(path: Path, front: Front, styles: Styles, axes: Axes, rings: Rings, title: str) -> None:
     """Draw a line a strategy across one axis an objective, each from its worst value (top) to its best.
 
     Parameters are those of `plot_front`. What another strategy is as good as or better in everything is faint.
