@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from mogrid.errors import ConfigError, MogridError, nearest
 
-__all__ = ["build", "canonical", "checked", "construct", "named", "settings_of"]
+__all__ = ["build", "checked", "construct", "named", "settings_of"]
 
 M = TypeVar("M")
 Spec = str | Mapping[str, Any]
@@ -83,14 +83,6 @@ def named(
         if plain and plain in (_plain(known), _plain(getattr(make, "__name__", ""))):
             return known, settings
     raise error(f"unknown {what} {name!r}{nearest(str(name), registry)}")
-
-
-def canonical(
-    registry: Mapping[str, Callable[..., Any]], spec: Spec, *, what: str, key: str = "name"
-) -> str | dict[str, Any]:
-    """Return a specification whose name is spelled as the registry does, so that equal ones compare equal."""
-    name, settings = named(registry, spec, what=what, key=key)
-    return {key: name, **settings} if settings else name
 
 
 def build(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from mogrid.construct import canonical, construct
+from mogrid.construct import construct
 from mogrid.errors import ConfigError, DataError
 from mogrid.objectives.registry import LOSSES, checked_loss, loss_from_config
 
@@ -69,11 +69,6 @@ def test_what_is_wrong_is_one_line(spec: Any, message: str) -> None:
         construct(REGISTRY, spec, "model", what="search", error=DataError)
     assert str(caught.value).startswith(message) or message in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_equal_specifications_compare_equal() -> None:
-    assert canonical(REGISTRY, "Hill-Climb", what="search") == "hill_climb"
-    assert canonical(REGISTRY, {"name": "HILL_CLIMB", "rate": 1}, what="search") == {"name": "hill_climb", "rate": 1}
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -40,7 +40,9 @@ def wordless(path: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("room", ["solvers", "gradients", "objectives"])
+@pytest.mark.parametrize(
+    "room", ["solvers", "gradients", "trainer", "objectives", "attacks", "runs", "frontier", "sweep"]
+)
 def test_parameters_have_words(room: str) -> None:
     assert [missing for path in sorted((ROOT / room).glob("*.py")) for missing in wordless(path)] == []
 

@@ -93,6 +93,7 @@ class Attack(ABC):
         Parameters
         ----------
         texts : sequence of str
+            What the attacker may rewrite; one comes back for each, in order.
         victim : Any
             What the attack is aimed at: a `Target`, for attacks on documents and white-box ones; None where nobody is.
         rng : numpy.random.Generator

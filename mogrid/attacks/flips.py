@@ -53,6 +53,7 @@ class Flips(Attack):
     flips : int
         Words changed at most; fewer where nothing raises the score.
     role : Role
+        What the attack may be used for: what is trained against is not tested with.
     """
 
     white_box = True
@@ -74,6 +75,7 @@ class Flips(Attack):
         Parameters
         ----------
         texts : sequence of str
+            What is rewritten; texts without a word that could be exchanged stay as they are.
         victim : Target
             The model, and one query a document, or one document a query.
         rng : numpy.random.Generator
@@ -110,9 +112,11 @@ def climb(
     words : Words
         Of the model, and of the kind of text.
     texts : sequence of n str
+        What is climbed from, one text a row.
     directions : ndarray, shape (n, d)
         Embeddings to come near to, or centres of several; negated ones to get away from.
     flips : int
+        Words of a text that may be exchanged, at most.
     candidates : callable of (words, tokens)
         See `Flips.candidates`.
     again : bool
@@ -151,6 +155,7 @@ class Words:
     Parameters
     ----------
     model : SentenceTransformer
+        Whose word embeddings say what is near to what.
     kind : "document" or "query"
         Of the texts that are to be changed: whose tower and prompt it is.
 

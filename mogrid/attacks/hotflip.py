@@ -23,6 +23,7 @@ class HotFlip(Flips):
     flips : int
         Words changed at most; fewer where nothing raises the score.
     role : Role
+        What the attack may be used for: what is trained against is not tested with.
     """
 
     name = "hotflip"
@@ -47,6 +48,7 @@ class QueryHotFlip(HotFlip):
     flips : int
         Words changed at most; fewer where nothing lowers the score.
     role : Role
+        What the attack may be used for: what is trained against is not tested with.
     """
 
     name = "query_hotflip"

@@ -31,6 +31,7 @@ class Misspellings(Attack):
     rate : float
         Probability that a word with a known misspelling is misspelled, in (0, 1].
     role : Role
+        What the attack may be used for: what is trained against is not tested with.
 
     Raises
     ------

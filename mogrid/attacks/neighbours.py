@@ -25,7 +25,9 @@ class EmbeddingNeighbourFlips(Flips):
     flips : int
         Words changed at most; fewer where nothing raises the score.
     neighbours : int
+        How many near words stand to choose from for each word.
     role : Role
+        What the attack may be used for: what is trained against is not tested with.
     """
 
     name = "embedding_neighbour_flips"

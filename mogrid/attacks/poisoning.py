@@ -30,11 +30,13 @@ class CorpusPoisoning:
     Parameters
     ----------
     passages : int
+        How many are put into the corpus.
     words : int
         Length of each.
     flips : int
         Changes of a word; a word may be changed again.
     role : Role
+        What the attack may be used for: what is trained against is not tested with.
     """
 
     name = "corpus_poisoning"

@@ -40,11 +40,13 @@ def register_attack(name: str, over: Literal["queries", "documents"], attack: ty
     Parameters
     ----------
     name : str
+        What configurations and the command line call it.
     over : "queries" or "documents"
         What it perturbs.
     attack : subclass of Attack
         Its constructor's parameters are its settings, ``role`` among them.
     summary : str
+        One line, for lists.
 
     Raises
     ------

@@ -27,6 +27,7 @@ class QueryStuffing(Attack):
     where : "start", "end" or "anywhere"
         Anywhere: between two words of the document, drawn anew each time.
     role : Role
+        What the attack may be used for: what is trained against is not tested with.
     """
 
     name = "query_stuffing"

@@ -27,6 +27,7 @@ def perturbed_pairs(pairs: Dataset, attack: Attack, *, seed: int, variants: int 
     attack : Attack
         Of queries, without a victim.
     seed : int
+        Decides which variants are drawn.
     variants : int
         An epoch over the result is that many epochs over the pairs.
 

@@ -134,6 +134,7 @@ class Typos(Attack):
     rate : float
         Probability that an eligible word is misspelled, in (0, 1].
     role : Role
+        What the attack may be used for: what is trained against is not tested with.
     """
 
     white_box = False

@@ -74,12 +74,14 @@ def near_duplicates(
     Parameters
     ----------
     trained, measured : sequence of str
+        Texts of training, and those that must not be among them.
     threshold : float
         In (0, 1].
     words : int
         Length of a shingle, in words, or in letters of scripts without spaces; shorter texts are one shingle. Case,
         spacing and punctuation do not count. Texts without a word are like none.
     seed : int
+        Of the hashes.
 
     Raises
     ------

@@ -198,6 +198,7 @@ def add_records(
     Parameters
     ----------
     builder : DomainBuilder
+        Takes what is read.
     role : Role
     records : iterable of (place, record)
     columns : Columns, optional

@@ -134,6 +134,7 @@ def compare_scores(
     Parameters
     ----------
     systems : sequence of Scores
+        The first is what the others are compared with.
     groups : mapping of query id to group, optional
         Rows of each group, too, beside those of all queries.
     measures : sequence of str, optional

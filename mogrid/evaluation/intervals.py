@@ -51,6 +51,7 @@ def bootstrap_interval(
     confidence : float
         In (0, 1).
     resamples : int
+        Draws with replacement that the ends are quantiles of.
 
     Returns
     -------
@@ -84,6 +85,7 @@ def paired_test(
     first, second : mapping of query id to value
         Over the same queries, in any order.
     seed, permutations : int
+        Of the random flips of sign, and how many there are.
 
     Raises
     ------

@@ -103,6 +103,7 @@ def break_ties(run: Run, qrels: Qrels, depth: int = DEPTH) -> dict[str, dict[str
     run : mapping of str to mapping of str to float
     qrels : mapping of str to mapping of str to int
     depth : int
+        Ranks that are looked at, from the first.
 
     Returns
     -------
@@ -138,6 +139,7 @@ def tie_fraction(run: Run, twins: Mapping[str, str] | None = None, depth: int = 
         Document id → id of a document that reads the same: such documents have to tie, which says nothing about the
         model.
     depth : int
+        Ranks that are looked at, from the first.
     """
     twins = twins or {}
     equal = pairs = 0

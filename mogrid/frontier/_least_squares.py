@@ -39,8 +39,11 @@ def minimise(
     Parameters
     ----------
     model : Model
+        Gives values and derivatives of all problems at once.
     start : ndarray, shape (B, p)
+        θ that each problem is begun from.
     y : ndarray, shape (n,) or (B, n)
+        What the model's values are to come near to.
     scale : float
         Size of a residual that means little: the noise.
     prior, spread : ndarray, shapes (p,) or (B, p), and (p,)

@@ -54,6 +54,7 @@ def fit(form: Form, design: Design, y: Floats, uses: Floats) -> list[Fitted]:
     Parameters
     ----------
     y : ndarray, shape (n,)
+        Log losses, less their mean.
     uses : ndarray, shape (M, n)
         How often each run counts; 0 to leave it out.
     """

@@ -52,6 +52,7 @@ def hypervolume_interval(
     Parameters
     ----------
     values, draws : ndarray, shapes (n, K) and (B, n, K)
+        What was measured, and what it could have been as well.
     ideal, nadir : ndarray, shape (K,)
         As for `hypervolume`.
     """

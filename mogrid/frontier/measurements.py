@@ -240,10 +240,12 @@ class Measurements:
         Parameters
         ----------
         objectives : sequence of K str
+            Give the columns their order.
         rows : sequence of mappings
             Each with ``run``, ``model``, ``parameters``, ``spend``, ``flops``, ``seed``; ``mix`` and ``pairs`` by
             objective; and ``values`` by metric, then by objective. All have the metrics of the first.
         base : mapping of metric to (mapping of model to K values), optional
+            What base models reach untrained, where it is known.
 
         Raises
         ------

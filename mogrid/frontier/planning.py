@@ -33,6 +33,7 @@ def planned_front(
     Parameters
     ----------
     laws : Laws
+        Fitted to the runs there are.
     budget : float
         Training FLOPs.
     models : sequence of names or N, optional
@@ -199,6 +200,7 @@ def plan(
     Parameters
     ----------
     laws : Laws
+        Fitted to the runs there are.
     budget : float
         Training FLOPs.
     preference : mapping of objective to number of at least 0, optional

@@ -31,6 +31,7 @@ def pick(values: Floats, method: str = "weighted", preference: Floats | None = N
     Parameters
     ----------
     values : ndarray, shape (m, K)
+        Losses: lower is better in every column.
     preference : ndarray, shape (K,), optional
         At least 0, for ``weighted`` and ``chebyshev``; equal when left out.
 

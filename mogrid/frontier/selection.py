@@ -126,6 +126,7 @@ def fit_laws(
     form : str, optional
         One of `FORMS`, for all objectives.
     draws : int
+        Bootstrap draws, which intervals are quantiles of.
     seed : int
         Of the bootstrap.
 

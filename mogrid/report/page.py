@@ -47,6 +47,7 @@ def store_page(
     Parameters
     ----------
     store : RunStore
+        Whose runs the page is about.
     laws : Laws or str
         Of the store's static mixes, or why there are none.
     scratch : Path

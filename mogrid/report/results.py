@@ -29,6 +29,7 @@ def results_table(
     Parameters
     ----------
     summary : Summary
+        A row of it is a row of the table.
     title : str
     about : sequence of str
         Columns before the measures: of ``seeds``, ``steps`` and ``FLOPs``.

@@ -52,8 +52,10 @@ def approximate_search(
     Parameters
     ----------
     queries : ndarray, shape (n, d)
+        As `encode` returns them.
     documents : ndarray, shape (m, d)
     k : int
+        Documents to find for each query.
     kind : "hnsw" or "ivf"
         A graph of neighbours (Malkov & Yashunin, arXiv 1603.09320), or lists around centres.
     links : int

@@ -145,6 +145,7 @@ def heal(
     texts : iterable of str
         Of training role.
     settings : Heal
+        How much text is taught, and how.
     progress : callable of the share done
 
     Raises

@@ -49,6 +49,7 @@ def measured(store: RunStore, where: Sequence[str] = (), names: Sequence[str] | 
     Parameters
     ----------
     store : RunStore
+        Where the runs are; unfinished ones do not count.
     where : sequence of ``key=value``
         Fields of the recipe that a run must have, where the store holds runs of several recipes.
     names : sequence of str, optional

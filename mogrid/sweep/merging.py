@@ -62,6 +62,7 @@ def search_merges(
     method, base
         As for `mogrid.retrieval.merging.blend`.
     progress : callable of the share done
+        Called as merges are judged.
 
     Raises
     ------
@@ -102,7 +103,9 @@ def judged_places(
     Parameters
     ----------
     collection : Collection
+        Whose domains of the role are judged.
     role : Role
+        Select while shares are chosen, test once they are.
     queries, documents : int, optional
         Judge samples of so many of each split and corpus.
     """

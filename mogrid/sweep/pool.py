@@ -62,8 +62,11 @@ def run_in_processes(
     Parameters
     ----------
     cells : sequence of Cell
+        All of one store; what is finished is passed over.
     work : callable of a module that a new process can import
+        Runs one cell, as `run_cell` does.
     halt : Halt
+        How workers are asked to stop at a checkpoint.
     workers : int
         Processes; each imports what it needs once.
     threads : int

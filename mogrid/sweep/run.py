@@ -40,9 +40,11 @@ def run_sweep(
     Parameters
     ----------
     sweep : Sweep
+        As `read_sweep` returns it.
     store : Path
         Folder of runs.
     console : Console
+        Shows how far it is.
     executor : {"processes", "ray"}
         Worker processes of this machine, or tasks of Ray.
     ray_address : str, optional

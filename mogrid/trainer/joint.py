@@ -54,10 +54,12 @@ class JointBatchSampler(BatchSampler):
     Parameters
     ----------
     samplers : mapping of objective to a batch sampler with ``__len__``, ``__iter__`` and ``set_epoch``
+        Each draws the rows of its objective.
     generators : mapping of objective to torch.Generator
         The generator each sampler shuffles with; seeded anew for every pass. Objectives that draw nothing may be among
         them: they keep the others' shuffles what they are in their presence.
     seed : int
+        With the pass, it decides every shuffle; where a mix is spent as steps, also whose turn it is.
     length : int, optional
         Batches of an epoch; by default it is as long as the longest of the samplers.
     shares : sequence of float, optional
@@ -133,6 +135,7 @@ def passes(
     Parameters
     ----------
     sampler : a batch sampler with ``__len__`` and ``__iter__``, and perhaps ``set_epoch``
+        What is gone through again and again.
     generator : torch.Generator or None
         The one it shuffles with.
     seed : sequence of int

@@ -18,6 +18,7 @@ class StepsRecord:
     Parameters
     ----------
     path : Path
+        Of the JSON Lines, one a step.
     writes : bool
         Whether this process writes it; all of them keep the window.
     """

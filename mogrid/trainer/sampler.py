@@ -25,7 +25,9 @@ class ExclusiveBatchSampler(BatchSampler):
     Parameters
     ----------
     conflicts : Conflicts
+        Which rows must not meet in a batch.
     batch_size : int
+        Rows of every batch.
     seed : int
         With the epoch, it determines the batches.
     strata : sequence, optional

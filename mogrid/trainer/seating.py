@@ -84,6 +84,7 @@ class Part:
         Parameters
         ----------
         rng : numpy.random.Generator
+            Decides the order in which rows are seated.
         most : int
             Batches there may be in the end, where more are needed.
         """

@@ -164,6 +164,7 @@ def steps_of(
     model : callable
         Gives the base model, where a budget has to be measured on it.
     datasets : mapping of objective to dataset
+        Batches of which are probed for what a step costs.
     cache : Path
         A folder that keeps what rows of this model and data cost.
     data : str

@@ -140,6 +140,7 @@ def run(
     Parameters
     ----------
     given : Materials
+        The recipe with its data, as `materials` reads them.
     folder : Path
         Holds checkpoints until the training is done, then ``model/`` and ``steps.jsonl``.
     label : str, optional

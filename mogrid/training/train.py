@@ -37,6 +37,7 @@ def train_from_recipe(recipe: Recipe, base: Path, console: Console) -> Path:
     base : Path
         The folder that the paths in the recipe are relative to.
     console : Console
+        Shows how far it is.
 
     Returns
     -------

@@ -45,6 +45,7 @@ def plot_front(
     styles : mapping of strategy to Style
         Strategies left out are drawn in grey.
     axes : mapping of objective to axis label, with its unit
+        Such as ``ood, CE (nats)``.
     predicted : ndarray, shape (m, K), optional
         The surrogate's front, drawn as small dots behind the runs, with two objectives as a line.
     marked : mapping of name to K values, optional

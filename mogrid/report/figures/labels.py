@@ -36,11 +36,13 @@ def place_labels(
     ----------
     panel : matplotlib.axes.Axes
     names : sequence of s str
+        What the labels say.
     points, bars : ndarray, shape (s, 2)
         Means and half-lengths of error bars, in data units.
     sizes : sequence of s float
         Diameters of the markers, in points.
     colours : sequence of s (marker, name)
+        Those of each point and of its label.
     rings : sequence of ndarray, shape (2,)
         Other points to keep free, in data units.
     """

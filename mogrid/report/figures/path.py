@@ -22,10 +22,12 @@ def plot_path(path: Path, steps: Sequence[Mapping[str, Any]], objectives: Sequen
     Parameters
     ----------
     path : Path
+        Of the PNG, written atomically.
     steps : sequence of mapping
         Lines of ``steps.jsonl``: ``loss/NAME`` and ``weight/NAME`` of every optimiser step; means over windows are
         drawn. An objective without a loss (weight 0) is left out.
     objectives : sequence of str
+        Whose losses and weights are drawn.
     title : str
     """
     names = [name for name in objectives if any(f"loss/{name}" in step for step in steps)]
