@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +26,7 @@ MIXES = {
     2: [[1, 0], [0.5, 0.5], [0.2, 0.8], [0, 1]],
     3: [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5], [1 / 3] * 3],
 }
+SOLVERS = ("mgda", "upgrad", "famo", "pcgrad", "cagrad", "nash_mtl", "fairgrad", "aligned_mtl")
 MODEL = "mini, {} layers"
 WORTH, BASE = 0.4, 800.0
 
@@ -106,3 +111,31 @@ def write_store(
         (folder / "steps.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         add(f"{solver}, merged", "merged", layers[0], 0, totals[-1] * even, parents={record.name: 0.5, "": 0.5})
     return store
+
+
+def main() -> None:
+    """Say what `mogrid plan` and `mogrid report` take on a store of 400 runs: ``python -m tests.report.stores``."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "runs"
+        totals = (640, 1280, 2560, 5120, 10240, 20480)
+        store = write_store(root, layers=(1, 2, 3), totals=totals, seeds=3, solvers=SOLVERS, queries=300)
+        print(f"{len(store)} runs of 3 models, 7 mixes, {len(totals)} lengths and 3 seeds, 300 queries a split")
+        for command in (
+            ["plan", str(root), "--budget", "1e15", "--preference", "ood=2,typos=1"],
+            ["report", str(root)],
+        ):
+            taken = []
+            for _ in range(3):
+                before = os.times()
+                subprocess.run([sys.executable, "-m", "mogrid", *command], check=True, capture_output=True)
+                after = os.times()
+                taken.append(
+                    after.children_user - before.children_user + after.children_system - before.children_system
+                )
+            print(
+                f"mogrid {command[0]}: {min(taken):.1f} s of CPU at best, {max(taken):.1f} s at most, of {len(taken)}"
+            )
+
+
+if __name__ == "__main__":
+    main()
