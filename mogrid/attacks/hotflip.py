@@ -20,10 +20,8 @@ class HotFlip(Flips):
 
     Parameters
     ----------
-    flips : int
-        Words changed at most; fewer where nothing raises the score.
-    role : Role
-        What the attack may be used for: what is trained against is not tested with.
+    flips, role
+        As of `Flips`.
     """
 
     name = "hotflip"

@@ -22,12 +22,10 @@ class EmbeddingNeighbourFlips(Flips):
 
     Parameters
     ----------
-    flips : int
-        Words changed at most; fewer where nothing raises the score.
+    flips, role
+        As of `Flips`.
     neighbours : int
         How many near words stand to choose from for each word.
-    role : Role
-        What the attack may be used for: what is trained against is not tested with.
     """
 
     name = "embedding_neighbour_flips"

@@ -32,14 +32,8 @@ def planned_front(
 
     Parameters
     ----------
-    laws : Laws
-        Fitted to the runs there are.
-    budget : float
-        Training FLOPs.
-    models : sequence of names or N, optional
-        Those of the runs when left out.
-    metric : str, optional
-        The first that has laws when left out.
+    laws, budget, models, metric
+        As for `plan`.
 
     Raises
     ------
