@@ -158,10 +158,11 @@ def test_every_cell_once_in_workers_of_ray(cluster, tmp_path) -> None:
     [
         (fail, r"^c1: home: no such folder$"),
         (break_down, r"(?s)^c0: Traceback.*a fault of ours"),
-        (die, "a worker process of Ray died"),
+        (die, "a worker process of Ray died 2 times"),
     ],
 )
-def test_failures_reach_the_one_who_waits(cluster, tmp_path, work, said) -> None:
+def test_failures_reach_the_one_who_waits(cluster, tmp_path, monkeypatch, work, said) -> None:
+    monkeypatch.setattr("mogrid.sweep.on_ray._RETRIES", 1)
     with pytest.raises(CellError, match=said):
         run_on_ray(cells(tmp_path, 20), work, Halt(tmp_path / "halt"), workers=1)
     assert len(RunStore(tmp_path)) < 20
