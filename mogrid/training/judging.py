@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +11,7 @@ import numpy as np
 from mogrid.attacks.registry import attack_for, attack_name
 from mogrid.data import Domain, Role
 from mogrid.errors import ConfigError, DataError, MogridError, RoleError
-from mogrid.evaluation.judge import JudgedSplit, judge
+from mogrid.evaluation.judge import JudgedSplit, Says, judge
 from mogrid.evaluation.results import SplitResult
 from mogrid.evaluation.sample import sample_domain
 from mogrid.retrieval.tokens import remembering
@@ -87,7 +87,7 @@ class Judging:
         return replace(self, places=places, settings=self.settings.model_copy(update={"redraws": 1}))
 
     def judge(
-        self, model: SentenceTransformer | Literal["bm25"], progress: Callable[[str], None] = lambda what: None
+        self, model: SentenceTransformer | Literal["bm25"], progress: Says = lambda what, share: None
     ) -> tuple[list[Result], float]:
         """Return the results of a model, and the temperature that its select splits calibrate.
 
@@ -102,7 +102,7 @@ class Judging:
             negatives=self.settings.negatives,
             redraws=self.settings.redraws,
             preprocess=None if isinstance(model, str) else remembering(model),
-            progress=lambda what, share: progress(f"judging {what}"),
+            progress=progress,
         )
         return [self._result(result) for result in found], found[0].temperature
 

@@ -178,7 +178,9 @@ def run(
             save_model(model, folder / "model")
     started = time.perf_counter()
     done = _FIT if kind == "trained" else 0.0
-    results, temperature = given.judging.judge(model or "bm25", progress=lambda said: progress(done, said))
+    results, temperature = given.judging.judge(
+        model or "bm25", progress=lambda what, share: progress(done + (1 - done) * share, f"judging {what}")
+    )
     best = took.get("best", {})
     seconds = {"training": round(took["seconds"] - best.get("seconds", 0.0), 3)} if took else {}
     if best:

@@ -99,8 +99,13 @@ def _run(given: Materials, out: Path, console: Console) -> RunRecord:
             raise KeyboardInterrupt from None
     others: list[RunRecord] = []
     if given.recipe.evaluation is not None:
-        with status(console, "judging the base model and BM25"):
-            others = [run(given, out / kind, label=label, kind=kind) for kind, label in _BESIDE]
+        with Progress(console, "judging the base model and BM25", total=float(len(_BESIDE))) as bar:
+            for i, (kind, label) in enumerate(_BESIDE):
+
+                def told(share: float, said: str, before: int = i) -> None:
+                    bar.update(before + share, said=said)
+
+                others.append(run(given, out / kind, label=label, kind=kind, progress=told))
     for made in (record, *others):
         store.add(made)
     write_card(out, given.recipe, record, others)
