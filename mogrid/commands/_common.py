@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from mogrid.data import Collection
 
 __all__ = [
+    "ROLES",
     "add_data",
+    "add_judged",
     "add_model",
     "add_settings",
     "check_places",
@@ -29,6 +31,9 @@ __all__ = [
     "printed",
     "quiet",
 ]
+
+ROLES = ("select", "test")
+"""What may be judged on."""
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +62,12 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-length", type=int, help="tokens read of a text (default: the model's own)")
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
     parser.add_argument("--device", help="such as cpu or cuda (default: the best there is)")
+
+
+def add_judged(parser: argparse.ArgumentParser) -> None:
+    """Add a model, and the data that it is judged on."""
+    add_model(parser)
+    add_data(parser)
 
 
 def check_places(arguments: argparse.Namespace, *files: str, folder: str | None = None) -> None:

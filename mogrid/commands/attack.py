@@ -14,15 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from mogrid.commands._common import (
-    add_data,
-    add_model,
-    check_places,
-    load_collection,
-    load_model,
-    parse_settings,
-    quiet,
-)
+from mogrid.commands._common import ROLES, add_judged, check_places, load_collection, load_model, parse_settings, quiet
 from mogrid.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -30,12 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
-_ROLES = ("select", "test")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_model(parser)
-    add_data(parser)
+    add_judged(parser)
     parser.add_argument(
         "--attack",
         default="embedding_neighbour_flips",
@@ -53,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.role not in _ROLES:
-        raise ConfigError(f"--role {arguments.role!r}{nearest(arguments.role, _ROLES)}")
+    if arguments.role not in ROLES:
+        raise ConfigError(f"--role {arguments.role!r}{nearest(arguments.role, ROLES)}")
     check_places(arguments, "out")
     quiet()
     from rich.console import Console

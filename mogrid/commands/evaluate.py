@@ -16,15 +16,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mogrid.commands._common import (
-    add_data,
-    add_model,
-    check_places,
-    load_collection,
-    load_model,
-    parse_settings,
-    quiet,
-)
+from mogrid.commands._common import ROLES, add_judged, check_places, load_collection, load_model, parse_settings, quiet
 from mogrid.errors import ConfigError, MogridError, nearest
 
 if TYPE_CHECKING:
@@ -34,12 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
-_ROLES = ("select", "test")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_model(parser)
-    add_data(parser)
+    add_judged(parser)
     parser.add_argument("--role", help="select while anything may be chosen, test once at the end (default: select, "
                         "or test of data without a select split)")  # fmt: skip
     parser.add_argument(
@@ -61,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.role is not None and arguments.role not in _ROLES:
-        raise ConfigError(f"--role {arguments.role!r}{nearest(arguments.role, _ROLES)}")
+    if arguments.role is not None and arguments.role not in ROLES:
+        raise ConfigError(f"--role {arguments.role!r}{nearest(arguments.role, ROLES)}")
     for flag in ("max_queries", "max_documents"):
         if (count := getattr(arguments, flag)) is not None and count < 1:
             raise ConfigError(f"--{flag.replace('_', '-')} must be at least 1, got {count}")
