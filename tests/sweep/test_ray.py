@@ -111,7 +111,8 @@ def test_ctrl_c_leaves_checkpoints_and_the_same_command_goes_on(cluster, whole, 
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 3, said
     assert "Traceback" not in said
-    assert list((store / "work").glob("*/training/checkpoint-*"))
+    left = [*(store / "work").glob("*/training/checkpoint-*"), *(store / "work").glob("*/trained.json")]
+    assert left, "neither a checkpoint nor a trained model to go on from"
     assert not list((store / "claims").glob("halt-*"))
     again = command(whole / "sweep.yaml", store, *given)
     assert again.wait(timeout=300) == 0, again.communicate()[1]
