@@ -88,6 +88,7 @@ def choose_mix(
     metric : str, optional
         That the choice is made in; ``ndcg`` where there is such, else the first.
     draws : int
+        Bootstrap draws of the laws, which say how sure the mix is.
     rng : Generator, optional
         Of the laws' bootstrap.
 
@@ -158,6 +159,7 @@ def next_pilots(
     Parameters
     ----------
     choice : Choice
+        What the pilots so far have come to.
     flops : sequence of float
         That a pilot may have.
     mixes : ndarray, shape (m, K)
