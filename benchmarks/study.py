@@ -27,7 +27,7 @@ from mogrid.config import Strict, YamlFile, parse_changes, read_yaml
 from mogrid.errors import ConfigError, DataError, MogridError, nearest
 from mogrid.frontier import fit_laws, plan
 from mogrid.report.figures.exchange import plot_exchange
-from mogrid.report.results import results_table
+from mogrid.report.results import results_table, said_of_laws
 from mogrid.report.scales import scales_of
 from mogrid.report.table import printer
 from mogrid.runs import RunStore
@@ -94,7 +94,10 @@ def show_study(name: str, store: Path, console: Console) -> None:
         raise DataError(f"{store}: no finished run; leave --show out to make some")
     console.print(study.title, style="bold")
     for scale in sorted(scales_of(records), key=lambda scale: (scale.trained[0].parameters, scale.flops)):
-        summary = summarise(scale.rows(records), study.show.role, baseline=study.show.baseline, draws=400)
+        rows = scale.rows(records)
+        if study.show.baseline not in {record.label for record in rows}:
+            console.print(f"no run at {scale.name} is called {study.show.baseline!r}: nothing is tested")
+        summary = summarise(rows, study.show.role, baseline=study.show.baseline, draws=400)
         console.print(results_table(summary, f"{scale.name}, {study.show.role}-role data", about=("FLOPs", "seeds")))
     if study.show.regime:
         plot_regime(store / "regime.png", trails_of(records, study.show.role), title=study.title)
@@ -103,6 +106,8 @@ def show_study(name: str, store: Path, console: Console) -> None:
     laws = fit_laws(measured(runs, study.show.where).measurements)
     for metric in laws.metrics:
         plot_exchange(store / f"exchange-{metric}.png", laws.exchange(metric), title=f"{study.title}: {metric}")
+        for line in said_of_laws(laws, metric):
+            console.print(f"{metric} of {line}", highlight=False)
     for budget in study.show.budgets:
         show_plan(console, plan(laws, budget, preference=study.show.preference), laws)
 

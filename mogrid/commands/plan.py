@@ -255,6 +255,7 @@ def flops_of(arguments: argparse.Namespace, given: Measured) -> float:
 
 def show(console: Console, chosen: Plan, laws: Laws) -> None:
     """Print a plan for people."""
+    from mogrid.report.results import said_of_laws
     from mogrid.report.table import Table, cell
 
     console.print(
@@ -283,7 +284,7 @@ def show(console: Console, chosen: Plan, laws: Laws) -> None:
         console.print(Table("exchange rates", ("", *laws.objectives, "base"), rows, note))
         if chosen.method == "weighted" and chosen.model is not None:
             console.print(str(mixing_pays(laws, chosen.model, chosen.budget, chosen.preference)), highlight=False)
-    for name, fit in zip(laws.objectives, laws.fits[chosen.metric], strict=True):
-        console.print(f"law of {name}: {fit.name}, R² {fit.fitted.r2:.3f}", highlight=False)
+    for line in said_of_laws(laws, chosen.metric):
+        console.print(f"law of {line}", highlight=False)
     for note in chosen.edge:
         console.print(f"note: {note}", highlight=False)

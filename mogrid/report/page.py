@@ -15,7 +15,7 @@ from mogrid.report.charts import Line, Point, line_chart, scatter_chart
 from mogrid.report.figures import plot_exchange, plot_laws
 from mogrid.report.figures.laws import UNITS
 from mogrid.report.html import Chart, Figure, Note, Report
-from mogrid.report.results import results_table
+from mogrid.report.results import results_table, said_of_laws
 from mogrid.report.scales import Scale, front_of, scales_of
 from mogrid.report.table import Table, cell
 from mogrid.runs import RunRecord, RunStore
@@ -165,18 +165,9 @@ def _laws(laws: Laws, scratch: Path) -> list[Figure]:
     for metric in laws.metrics:
         path = scratch / f"laws-{metric}.png"
         plot_laws(path, laws, metric)
-        parts = []
-        for name, fit in zip(laws.objectives, laws.fits[metric], strict=True):
-            errors = {axis: float(np.median(held.errors)) for axis, held in fit.held_out[fit.name].items()}
-            held = "".join(f", {_error(error, metric)} off at {axis} held out" for axis, error in errors.items())
-            parts.append(f"{name}: {fit.name}, R² {fit.fitted.r2:.3f}{held}")
-        caption = f"{'; '.join(parts)}. Bands are 90 % intervals over runs and seeds."
+        caption = f"{'; '.join(said_of_laws(laws, metric))}. Bands are 90 % intervals over runs and seeds."
         figures.append(Figure(f"Laws of {UNITS.get(metric, metric)}", path, caption))
     return figures
-
-
-def _error(error: float, metric: str) -> str:
-    return f"{error:.1%}" if metric == "ce" else f"{error:.3f}"
 
 
 def _plans(laws: Laws, preference: Mapping[str, float] | None) -> Table | Note:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+
+from mogrid.frontier import Laws
 from mogrid.report.table import Table, cell, mark
 from mogrid.runs.summary import Row, Summary
 
-__all__ = ["results_table"]
+__all__ = ["results_table", "said_of_laws"]
 
 _ABOUT: Mapping[str, Callable[[Row], str]] = {
     "seeds": lambda row: str(row.seeds),
@@ -54,3 +57,15 @@ def results_table(
         note += f" ▲ ▼: better or worse than {summary.baseline} (paired, Holm-corrected over rows, p < .05)."
     columns = ("", *about, *(f"{measure.name} {'↑' if measure.larger else '↓'}" for measure in measures))
     return Table(title, columns, rows, note)
+
+
+def said_of_laws(laws: Laws, metric: str) -> list[str]:
+    """Return a line an objective: which law, how well it fits, and how far off it is on what is held out (median)."""
+    lines = []
+    for name, fit in zip(laws.objectives, laws.fits[metric], strict=True):
+        held = ""
+        for axis, out in fit.held_out[fit.name].items():
+            error = float(np.median(out.errors))
+            held += f", {f'{error:.1%}' if metric == 'ce' else f'{error:.3f}'} off at {axis} held out"
+        lines.append(f"{name}: {fit.name}, R² {fit.fitted.r2:.3f}{held}")
+    return lines

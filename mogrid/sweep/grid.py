@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -114,9 +115,7 @@ class Sweep:
         """Return what a point's runs are called: the mix or solver, and what else varies besides scale and seed."""
         said = [plain]
         for key in self.axes:
-            if key in ("mix", "solver") or (
-                key in point.changes and any(key == s or key.startswith(f"{s}.") for s in _SCALE)
-            ):
+            if key in ("mix", "solver") or _of_scale(key) or key in self._with_scale:
                 continue
             value = point.changes.get(key, _MISSING)
             if key == "spend":
@@ -124,6 +123,21 @@ class Sweep:
             elif value is not _MISSING:
                 said.append(f"{key.rpartition('.')[2].replace('_', ' ')} {_shown(value)}")
         return ", ".join(said)
+
+    @cached_property
+    def _with_scale(self) -> frozenset[str]:
+        """Keys that have one value at every scale, such as a learning rate that goes with the size of the model."""
+        scales = [
+            repr({k: v for k, v in point.changes.items() if _of_scale(k) and k != "seed"}) for point in self.points
+        ]
+        found = []
+        for key in self.axes:
+            values: dict[str, set[str]] = {}
+            for scale, point in zip(scales, self.points, strict=True):
+                values.setdefault(scale, set()).add(repr(point.changes.get(key, _MISSING)))
+            if len(values) > 1 and all(len(own) == 1 for own in values.values()):
+                found.append(key)
+        return frozenset(found)
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -133,6 +147,10 @@ class Sweep:
 
 
 _MISSING = object()
+
+
+def _of_scale(key: str) -> bool:
+    return any(key == scale or key.startswith(f"{scale}.") for scale in _SCALE)
 
 
 def read_sweep(path: Path | str, changes: Sequence[str] = ()) -> Sweep:

@@ -44,6 +44,14 @@ def test_a_union_of_grids_has_no_run_twice(tmp_path) -> None:
     assert [point.recipe.seed for point in made.points] == [0, 1, 2]
 
 
+def test_labels_leave_out_what_goes_with_the_scale(tmp_path) -> None:
+    scales = [{"model.size": "1x32", "learning_rate": 0.01}, {"model.size": "2x32", "learning_rate": 0.003}]
+    made = sweep(tmp_path, {"scales": scales, "mix": ["equal"]})
+    assert {made.label(point, default_label(point.recipe)) for point in made.points} == {"equal mix"}
+    made = sweep(tmp_path, {"scales": scales[:1], "warm": [{"learning_rate": 0.1}, {"learning_rate": 0.2}]})
+    assert len({made.label(point, "x") for point in made.points}) == 2
+
+
 def test_labels_say_what_varies_besides_scale_and_seed(tmp_path) -> None:
     vary = {
         "pairs": [64, 128],
