@@ -54,6 +54,7 @@ __all__ = ["main"]
 RECIPE = Path(__file__).parent / "recipes" / "dpr.yaml"
 _PILOTS = (0.2, 0.6)  # of the full number of pairs
 _MERGED = 0.5
+_LEAST = 10  # steps
 
 
 @dataclass(frozen=True)
@@ -239,6 +240,8 @@ def _job(arguments: argparse.Namespace) -> Job:
     recipe = read_recipe(arguments.recipe or RECIPE, changes)
     if recipe.training.pairs is None:
         raise ConfigError("training.pairs: say how many pairs a full training draws")
+    if recipe.training.pairs < _LEAST * recipe.training.batch_size:
+        raise ConfigError(f"training.pairs: {recipe.training.pairs:,} are fewer than {_LEAST} steps")
     names = list(recipe.objectives)
     preference = parse_numbers("--preference", arguments.preference) or {
         name: 2.0 if i == 0 else 1.0 for i, name in enumerate(names)
