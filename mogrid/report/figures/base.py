@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ __all__ = [
     "Floats",
     "Style",
     "clean",
+    "legend_below",
     "new_figure",
     "non_dominated",
     "save",
@@ -69,6 +71,15 @@ def new_figure(width: float, height: float) -> Any:
     figure = Figure(figsize=(width, height), layout="constrained", dpi=DPI)
     FigureCanvasAgg(figure)
     return figure
+
+
+def legend_below(figure: Any, handles: Mapping[str, Any]) -> None:
+    """Write a figure's legend under it, in as many columns as there is room for."""
+    longest = max(map(len, handles), default=0) + 6  # characters, with the marker
+    columns = max(1, min(len(handles), int(13 * figure.get_figwidth() / longest)))
+    figure.legend(
+        list(handles.values()), list(handles), loc="outside lower center", ncols=columns, frameon=False, fontsize=9.5
+    )
 
 
 def save(figure: Any, path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mogrid.frontier import Laws, Measurements
 from mogrid.frontier.measurements import is_loss
-from mogrid.report.figures.base import COLOURS, DASHES, GREY, MARKERS, Floats, clean, new_figure, save
+from mogrid.report.figures.base import COLOURS, DASHES, GREY, MARKERS, Floats, clean, legend_below, new_figure, save
 
 __all__ = ["UNITS", "plot_laws"]
 
@@ -77,9 +77,7 @@ def plot_laws(path: Path, laws: Laws, metric: str | None = None, *, title: str =
     for panel in panels[-1, :2]:
         panel.set_xlabel("D, pairs of all objectives")
     panels[-1, 2].set_xlabel("foretold")
-    figure.legend(
-        list(handles.values()), list(handles), loc="outside lower center", ncols=min(len(handles), 4), frameon=False
-    )
+    legend_below(figure, handles)
     if title:
         figure.suptitle(title, fontsize=12, x=0.01, ha="left")
     save(figure, path)

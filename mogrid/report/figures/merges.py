@@ -8,7 +8,7 @@ import numpy as np
 
 from mogrid.frontier.merges import Merges
 from mogrid.frontier.points import Front
-from mogrid.report.figures.base import COLOURS, DASHES, GREY, Style, clean, new_figure, save
+from mogrid.report.figures.base import COLOURS, DASHES, GREY, Style, clean, legend_below, new_figure, save
 from mogrid.report.figures.front import plot_front
 
 __all__ = ["plot_merges"]
@@ -50,5 +50,6 @@ def plot_merges(path: Path, merges: Merges, chosen: int) -> None:
     panel.set_xlabel(f"share of {merges.names[1]}; the rest is {merges.names[0]}")
     panel.set_ylabel("nDCG@10 (bands: 95 % over queries)")
     clean(panel)
-    figure.legend(loc="outside lower center", ncols=len(merges.objectives), frameon=False)
+    own, names = panel.get_legend_handles_labels()
+    legend_below(figure, dict(zip(names, own, strict=True)))
     save(figure, path)

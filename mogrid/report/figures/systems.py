@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mogrid.report.figures.base import COLOURS, MARKERS, clean, new_figure, save
+from mogrid.report.figures.base import COLOURS, MARKERS, clean, legend_below, new_figure, save
 
 __all__ = ["plot_systems"]
 
@@ -41,7 +41,8 @@ def plot_systems(path: Path, rows: Sequence[Mapping[str, Any]], title: str = "")
     panel.set_xlabel("nDCG@10 (95 % over queries)")
     panel.set_xlim(left=0)
     clean(panel)
-    figure.legend(loc="outside lower center", ncols=len(systems), frameon=False)
+    own, names = panel.get_legend_handles_labels()
+    legend_below(figure, dict(zip(names, own, strict=True)))
     if title:
         figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     save(figure, path)
