@@ -104,6 +104,8 @@ def load_collection(arguments: argparse.Namespace) -> Collection:
 
 def load_model(arguments: argparse.Namespace, name: str | None = None) -> SentenceTransformer:
     """Load a retriever as it is: its own prompts, pooling and similarity."""
+    from sentence_transformers.util import get_device_name
+
     from mogrid.retrieval.models import load_retriever
 
     model = load_retriever(
@@ -112,9 +114,7 @@ def load_model(arguments: argparse.Namespace, name: str | None = None) -> Senten
         trust_remote_code=bool(getattr(arguments, "trust_remote_code", False)),
         pooling=arguments.pooling,
     )
-    import torch
-
-    device = arguments.device or str(torch.accelerator.current_accelerator() or "cpu")
+    device = arguments.device or get_device_name()
     try:
         return model.to(device)
     except (RuntimeError, AssertionError) as error:

@@ -164,7 +164,8 @@ def blend(
         start = models[base]
     try:
         return type(first).merge(list(models.values()), method, base_model=start, parameters={**settings, **parameters})
-    except ImportError as error:
-        raise ConfigError(f"merging by {method!r} needs mergekit: pip install mergekit") from error
+    except (ImportError, AttributeError) as error:
+        needs = "sentence-transformers 6.2" if isinstance(error, AttributeError) else "mergekit"
+        raise ConfigError(f"merging by {method!r} needs {needs}: pip install 'sentence-transformers[merge]'") from error
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
         raise ConfigError(f"merging by {method!r}: {' '.join(str(error).split())}") from error

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from datasets import concatenate_datasets
+from sentence_transformers.util import get_device_name
 
 from mogrid.attacks.registry import attack_for
 from mogrid.attacks.training import perturbed_pairs
@@ -126,4 +126,4 @@ def _pairs(recipe: Recipe, objective: ObjectiveSettings, domain: Domain, base: P
 def _retriever(path: str, base: Path) -> SentenceTransformer:
     folder = located(base, path)
     model = load_retriever(str(folder) if folder.is_dir() else path)
-    return model.to(torch.accelerator.current_accelerator() or "cpu")
+    return model.to(get_device_name())
