@@ -46,7 +46,9 @@ class MixingPays:
 
     def __str__(self) -> str:
         shares = ", ".join(f"{name} {share:.2f}" for name, share in self.mix.items() if share > 0.005)
-        head = "mixing pays" if self.pays else "mixing does not pay"
+        at_least = {0.9: "mixing pays", 0.75: "mixing probably pays", 0.25: "whether mixing pays is open"}
+        at_least |= {0.1: "mixing probably does not pay", 0.0: "mixing does not pay"}
+        head = next(said for least, said in at_least.items() if self.probability >= least)
         return (
             f"{head}: the best mix ({shares}) is foretold to be {100 * self.gain:.1f} % [{100 * self.low:.1f}, "
             f"{100 * self.high:.1f}] better than {self.single} only; probability of more than "

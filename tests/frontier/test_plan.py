@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -192,6 +193,11 @@ def test_whether_mixing_pays_is_read_off_the_exchange_rates(laws, budget) -> Non
     assert one.single == "effectiveness"
     assert one.low <= one.gain <= one.high + 1e-9
     assert str(one).startswith("mixing does not pay")
+    said = [str(replace(one, probability=p)).split(":")[0] for p in (0.1, 0.25, 0.74, 0.75, 0.9)]
+    assert said == [
+        "mixing probably does not pay", "whether mixing pays is open", "whether mixing pays is open",
+        "mixing probably pays", "mixing pays",
+    ]  # fmt: skip
 
 
 def test_a_plan_survives_json(laws, budget) -> None:
