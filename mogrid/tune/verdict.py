@@ -33,7 +33,7 @@ class Verdict:
     systems : dict of system to (dict of objective to (value, low, high))
         nDCG@10 with 95 % intervals over queries; the first is the model.
     tests : dict of system to (dict of objective to paired test)
-        Of the model against each other system; Holm-corrected over all.
+        Of the model against each other system; Holm-corrected over its objectives.
     goal : str
         The column that the preference asks for: of all objectives together, or the one that counts.
     untested : tuple of str
@@ -56,7 +56,7 @@ class Verdict:
         columns = ("", *next(iter(self.systems.values())))
         note = (
             f"nDCG@10 on {self.role}-role data ± half of a 95 % interval over queries; ▲ ▼ the model is better or "
-            "worse than this, p < .05, paired, Holm over all"
+            "worse than this, p < .05, paired, Holm over the row"
         )
         return Table("Verdict", columns, rows, note, highlight=frozenset({0}))
 
@@ -142,16 +142,21 @@ def verdict_of(
         if sum(preference.get(name, 0.0) > 0 for name in known) > 1:
             values[system][_ALL] = preferred(known, preference)
     systems = {system: {name: interval(own) for name, own in by.items()} for system, by in values.items()}
-    raw: dict[tuple[str, str], PairedTest] = {}
+    tests: dict[str, dict[str, Mapping[str, float]]] = {}
     for system, by in values.items():
-        for name, own in by.items() if system != model else ():
+        if system == model:
+            continue
+        raw: dict[str, PairedTest] = {}
+        for name, own in by.items():
             first = values[model][name]
             _, low, high = interval({query: value - own[query] for query, value in first.items()})
-            raw[system, name] = replace(paired_test(first, own), low=low, high=high)
-    corrected = holm([test.p_value for test in raw.values()])
-    tests: dict[str, dict[str, Mapping[str, float]]] = {}
-    for ((system, name), test), p in zip(raw.items(), corrected, strict=True):
-        tests.setdefault(system, {})[name] = asdict(replace(test, p_value=float(p)))
+            raw[name] = replace(paired_test(first, own), low=low, high=high)
+        # Whether the model is better than the base does not hang on which rivals were trained, too.
+        corrected = holm([test.p_value for test in raw.values()])
+        tests[system] = {
+            name: asdict(replace(test, p_value=float(p)))
+            for (name, test), p in zip(raw.items(), corrected, strict=True)
+        }
     counted = [name for name in places if preference.get(name, 0.0) > 0]
     goal = counted[0] if len(counted) == 1 else _ALL
     return Verdict(role, systems, tests, goal, tuple(name for name in objectives if name not in places))
