@@ -104,11 +104,15 @@ def test_the_cell_of_a_killed_worker_is_taken_up_again(cluster, whole, tmp_path)
 
 
 def test_ctrl_c_leaves_checkpoints_and_the_same_command_goes_on(cluster, whole, tmp_path) -> None:
-    store, given = tmp_path / "runs", ("--executor", "ray", "--ray-address", cluster)
-    process = command(whole / "sweep.yaml", store, *given)
-    wait_for_a_checkpoint(store, process)
-    process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=120)[1]
+    given = ("--executor", "ray", "--ray-address", cluster)
+    for attempt in range(4):  # cells are short: the signal may come when all of them are done
+        store = tmp_path / f"runs-{attempt}"
+        process = command(whole / "sweep.yaml", store, *given)
+        wait_for_a_checkpoint(store, process)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=120)[1]
+        if process.returncode != 0 or len(RunStore(store)) < 10:
+            break
     assert process.returncode == 3, said
     assert "Traceback" not in said
     left = [*(store / "work").glob("*/training/checkpoint-*"), *(store / "work").glob("*/trained.json")]
