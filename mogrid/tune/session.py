@@ -141,5 +141,7 @@ def _drain_here(name: str, cells: Sequence[Cell], store: Path, console: Console)
 
         try:
             drain(view.cells, work, stop)
+            if stop():  # asked for during the last of them
+                raise Interrupted
         except Interrupted:
             raise KeyboardInterrupt from None
