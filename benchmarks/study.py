@@ -22,10 +22,9 @@ from rich.console import Console
 
 from benchmarks.figures import plot_regime, trails_of
 from mogrid.commands._common import quiet
-from mogrid.commands.plan import show as show_plan
 from mogrid.config import Strict, YamlFile, parse_changes, read_yaml
 from mogrid.errors import ConfigError, DataError, MogridError, nearest
-from mogrid.frontier import fit_laws, plan
+from mogrid.frontier import fit_laws
 from mogrid.report.figures.exchange import plot_exchange
 from mogrid.report.results import results_table, said_of_laws
 from mogrid.report.scales import scales_of
@@ -50,7 +49,6 @@ class Show(Strict):
     baseline: str = "base"
     regime: bool = Field(default=False, description="draw gains in domain against changes elsewhere")
     preference: dict[str, float] | None = None
-    budgets: list[float] = Field(default_factory=list)
     where: list[str] = Field(default_factory=list)
 
 
@@ -108,8 +106,6 @@ def show_study(name: str, store: Path, console: Console) -> None:
         plot_exchange(store / f"exchange-{metric}.png", laws.exchange(metric), title=f"{study.title}: {metric}")
         for line in said_of_laws(laws, metric):
             console.print(f"{metric} of {line}", highlight=False)
-    for budget in study.show.budgets:
-        show_plan(console, plan(laws, budget, preference=study.show.preference), laws)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ from mogrid.evaluation.foreign import Scores, read_scores
 from mogrid.evaluation.fusion import interpolate, reciprocal_rank_fusion, tune_interpolation
 from mogrid.evaluation.intervals import PairedTest, bootstrap_interval, compare, holm, paired_test
 from mogrid.evaluation.judge import Cell, JudgedSplit, judge, judging
-from mogrid.evaluation.measured import calibrate, dense_run, evaluate_embeddings, evaluate_run
+from mogrid.evaluation.measured import calibrate, evaluate_embeddings, evaluate_run
 from mogrid.evaluation.measures import Measures, rank_measures
 from mogrid.evaluation.poisoned import PoisoningResult, poisoning_success
 from mogrid.evaluation.results import CLEAN, SplitResult
@@ -36,7 +36,6 @@ __all__ = [
     "compare_files",
     "compare_scores",
     "contrastive_entropy",
-    "dense_run",
     "evaluate_embeddings",
     "evaluate_retriever",
     "evaluate_run",

@@ -25,12 +25,7 @@ from mogrid.retrieval.splits import (
 )
 from mogrid.retrieval.types import DEPTH, Qrels, Run
 
-__all__ = ["by_bm25", "by_embeddings", "calibrate", "dense_run", "evaluate_embeddings", "evaluate_run"]
-
-
-def dense_run(encoded: EncodedSplit, depth: int = DEPTH + 1) -> dict[str, dict[str, float]]:
-    """Return query id → document id → score of each query's first `depth` documents, itself not among them."""
-    return _dense_run(encoded, depth)[0]
+__all__ = ["by_bm25", "by_embeddings", "calibrate", "evaluate_embeddings", "evaluate_run"]
 
 
 def _dense_run(encoded: EncodedSplit, depth: int) -> tuple[dict[str, dict[str, float]], int]:

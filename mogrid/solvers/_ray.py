@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import numpy as np
 
 from mogrid.solvers._qp import normalised, spread, uniform
@@ -33,6 +35,6 @@ class Ray(Solver):
         weights = inner * preference[rows]
         return spread(weights / np.abs(weights).sum(), rows, len(preference)), gap
 
+    @abstractmethod
     def _balance(self, matrix: Array, values: Array) -> tuple[Array, float]:
         """Return the weights of the gradients of f, for their Gramian with mean diagonal 1, and the gap."""
-        raise NotImplementedError

@@ -196,19 +196,6 @@ def test_sigterm_leaves_a_checkpoint_and_the_same_bits_at_the_end(tmp_path) -> N
     assert len((tmp_path / "out" / "steps.jsonl").read_text().splitlines()) == 200
 
 
-@pytest.mark.slow
-def test_killed_trainings_end_with_the_same_bits(tmp_path) -> None:
-    """Eight of the fifty kills that CI makes (``make kills``)."""
-    command = [sys.executable, "-m", "tests.training.kills", str(tmp_path), "8"]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
-    assert done.stdout, done.stderr[-2000:]
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["failures"] == []
-    assert done.returncode == 0
-    assert found["kills"] >= 8
-
-
 def test_a_checkpoint_that_lost_a_part_is_not_used(tmp_path) -> None:
     for step in (5, 10):
         folder = tmp_path / f"checkpoint-{step}"
