@@ -325,7 +325,11 @@ class GradientEngine(Accounting):
             combined: Tensor | None = None
             for row, weight in zip(rows, weights, strict=True):
                 g = row[i]
-                if g is not None:
+                if g is None:
+                    continue
+                if combined is not None and combined.is_sparse and not g.is_sparse:
+                    combined = g.mul_(weight).add_(combined)  # torch adds sparse to dense alone
+                else:
                     combined = g.mul_(weight) if combined is None else combined.add_(g, alpha=weight)
             p.grad = combined
         if self.reduce and self.probe is not None:

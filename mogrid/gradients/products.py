@@ -67,11 +67,20 @@ def gramian(gradients: Sequence[Gradients]) -> Tensor:
 
 
 def _sparse_products(column: Sequence[Tensor | None], like: Tensor) -> Tensor:
-    """(K, K) products of one parameter's sparse gradients (``nn.Embedding(sparse=True)``)."""
+    """(K, K) products of one parameter's gradients, some of them sparse (``nn.Embedding(sparse=True)``)."""
     products = torch.zeros_like(like)
-    rows = [None if g is None else g.to_sparse().coalesce().double() for g in column]
+    rows = [g.coalesce() if g is not None and g.is_sparse else g for g in column]
     for i, a in enumerate(rows):
         for j, b in enumerate(rows[: i + 1]):
             if a is not None and b is not None:
-                products[i, j] = products[j, i] = torch.sparse.sum(a * b)
+                products[i, j] = products[j, i] = _product(a, b)
     return products
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    if a.is_sparse and b.is_sparse:
+        return torch.sparse.sum(a.double() * b.double())
+    if not a.is_sparse and not b.is_sparse:
+        return (a.double() * b.double()).sum()
+    sparse, dense = (a, b) if a.is_sparse else (b, a)
+    return (sparse.values().double() * dense[tuple(sparse.indices())].double()).sum()

@@ -23,6 +23,7 @@ from mogrid.errors import ConfigError
 from mogrid.files import KEPT, latest_checkpoint, load_state, save_state, seal, write_json
 from mogrid.flops import FlopLedger, non_embedding_parameters
 from mogrid.objectives.registry import loss_from_config
+from mogrid.retrieval.adapters import sparse_embeddings
 from mogrid.retrieval.encode import prompt_of, similarity
 from mogrid.retrieval.models import ROUTES, Heal, base_model
 from mogrid.retrieval.tokens import remembering
@@ -128,7 +129,8 @@ def fit(
     for callback in (keeping, watch):  # a checkpoint is sealed when all of it is there
         if callback is not None:
             trainer.add_callback(callback)
-    _go_on(trainer, last[0] if last else None, keeping)
+    with sparse_embeddings(model):
+        _go_on(trainer, last[0] if last else None, keeping)
     if watch.stopped:
         raise Interrupted
     flops = trainer.flops
@@ -271,6 +273,13 @@ class _QuietTrainer(ParetoTrainer):
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         pass
+
+    def training_step(self, *given: Any, **named: Any) -> torch.Tensor:
+        loss = super().training_step(*given, **named)
+        for parameter in self.model.parameters():  # clipping and AdamW want one that is whole, once a step
+            if parameter.grad is not None and parameter.grad.is_sparse:
+                parameter.grad = parameter.grad.to_dense()
+        return loss
 
     # A checkpoint holds the weights by their names in this very model: with adapters in it, no other could load them.
 

@@ -74,6 +74,22 @@ def test_gramian_of_sparse_embedding_gradients() -> None:
     torch.testing.assert_close(gramian(rows), dense @ dense.T)
 
 
+@pytest.mark.parametrize("first", ["sparse", "dense"])
+def test_a_sparse_gradient_beside_a_dense_one(first: str) -> None:
+    """A loss on the weights themselves, such as one that holds them to the base, reaches every row of an embedding."""
+    table = nn.Embedding(20, 4, sparse=True)
+    losses = {"sparse": lambda: table(torch.tensor([1, 2, 2])).pow(2).sum(), "dense": lambda: table.weight.pow(2).sum()}
+    names = (first, *(name for name in losses if name != first))
+    expected = torch.zeros(20, 4)
+    for name, weight in (("sparse", 0.25), ("dense", 0.75)):
+        table.weight.grad = None
+        losses[name]().backward()
+        expected += weight * (table.weight.grad.to_dense() if name == "sparse" else table.weight.grad)
+    engine = GradientEngine(table.parameters(), names, FixedWeights({"sparse": 0.25, "dense": 0.75}))
+    engine.accumulate({name: losses[name] for name in names})
+    torch.testing.assert_close(table.weight.grad.to_dense(), expected)
+
+
 @pytest.mark.parametrize("micro_batches", [1, 3])
 def test_mgda_step_equals_autograd_with_accumulation(micro_batches: int) -> None:
     """Gradients of micro-batches are summed before the Gramian, so cross terms are in it."""

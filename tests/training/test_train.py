@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from sentence_transformers import SentenceTransformer
 from mogrid.cli import main
 from mogrid.files import latest_checkpoint, seal
 from mogrid.flops import non_embedding_parameters
+from mogrid.gradients.engine import GradientEngine
 from mogrid.retrieval.models import build_retriever
 from mogrid.training.fit import Interrupted
 from mogrid.training.recipe import read_recipe
@@ -303,3 +305,35 @@ def test_a_thinned_model_is_healed_once_and_its_cost_stated(tmp_path, tokenizer,
     assert found.seconds["healing"] == base.seconds["healing"]
     assert found.flops["total"] == pytest.approx(sum(found.flops[kind] for kind in ("forward", "backward", "crafting")))
     assert found.model == "whole, 1 layer, healed"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"spend": "rows", "solver": "fixed", "training": {**settings()["training"], "batch_size": 8}},
+        {"training": {**settings()["training"], "accumulation": 2}},
+        {"objectives": {**settings()["objectives"], "base": {"datasets": [{"path": "home"}], "loss": "l2_base"}}},
+    ],
+    ids=["mgda", "rows", "accumulated", "beside a dense one"],
+)
+def test_sparse_gradients_of_embeddings_train_the_same(changes, tmp_path, monkeypatch) -> None:
+    recipe = read_recipe(write_run(tmp_path, **changes))
+    given, seen, states = materials(recipe, tmp_path), [], []
+    taken = GradientEngine.accumulate
+
+    def watched(engine, *args, **named):
+        report = taken(engine, *args, **named)
+        seen.append(any(p.grad is not None and p.grad.is_sparse for p in engine.parameters))
+        return report
+
+    monkeypatch.setattr(GradientEngine, "accumulate", watched)
+    for name in ("sparse", "dense"):
+        if name == "dense":
+            monkeypatch.setattr("mogrid.training.fit.sparse_embeddings", lambda model: nullcontext())
+        train_model(given, tmp_path / name, tmp_path)
+        states.append(SentenceTransformer(str(tmp_path / name / "model"), device="cpu").state_dict())
+    assert any(seen[: len(seen) // 2]) is ("base" not in recipe.objectives)
+    assert not any(seen[len(seen) // 2 :])
+    for key, value in states[0].items():
+        torch.testing.assert_close(value, states[1][key], rtol=1e-4, atol=1e-4, msg=key)
