@@ -25,6 +25,8 @@ _LIBRARIES = (
     ("scipy", "scipy", Role.TRAIN),
     ("pandas", "pandas", Role.TRAIN),
     ("networkx", "networkx", Role.SELECT),
+    ("matplotlib", "matplotlib", Role.SELECT),
+    ("huggingface_hub", "huggingface_hub", Role.SELECT),
     ("scikit-learn", "sklearn", Role.TEST),
     ("sympy", "sympy", Role.TEST),
     ("stdlib", "", Role.TEST),
@@ -34,7 +36,7 @@ _FORMAT = 2
 
 
 def embedded_collection(cache: Path | None = None) -> Collection:
-    """Return botocore as the source and the docstrings of six libraries as other domains.
+    """Return botocore as the source and the docstrings of eight libraries as other domains.
 
     Parameters
     ----------
