@@ -23,7 +23,18 @@ from rich.console import Console
 
 from mogrid.commands._common import check_places, parse_numbers
 from mogrid.errors import ConfigError, DataError, nearest
-from mogrid.frontier import METHODS, Laws, Measurements, Plan, fit_laws, mixing_pays, next_runs, plan
+from mogrid.frontier import (
+    METHODS,
+    Laws,
+    Measurements,
+    Needed,
+    Plan,
+    fit_laws,
+    mixing_pays,
+    next_runs,
+    plan,
+    times_needed,
+)
 from mogrid.progress import status
 
 if TYPE_CHECKING:
@@ -253,6 +264,18 @@ def flops_of(arguments: argparse.Namespace, given: Measured) -> float:
     return float(hours * 3600 * speeds[len(speeds) // 2])
 
 
+def _rivals(chosen: Plan, laws: Laws) -> list[Needed]:
+    """Return how many times the FLOPs the objective that counts most alone, and the equal mix, need."""
+    names, preference = laws.objectives, chosen.preference or {}
+    first = max(names, key=lambda name: preference.get(name, 0.0))
+    mixes = {f"{first} only": {first: 1.0}, "equal mix": dict.fromkeys(names, 1 / len(names))}
+    others = {
+        label: mix for label, mix in mixes.items() if max(abs(mix.get(n, 0.0) - chosen.mix[n]) for n in names) > _SHIFT
+    }
+    goal: dict[str, Any] = {"preference": chosen.preference, "metric": chosen.metric}
+    return times_needed(laws, str(chosen.model), chosen.budget, chosen.mix, others, **goal)
+
+
 def show(console: Console, chosen: Plan, laws: Laws) -> None:
     """Print a plan for people."""
     from mogrid.report.results import said_of_laws
@@ -284,6 +307,9 @@ def show(console: Console, chosen: Plan, laws: Laws) -> None:
         console.print(Table("exchange rates", ("", *laws.objectives, "base"), rows, note))
         if chosen.method == "weighted" and chosen.model is not None:
             console.print(str(mixing_pays(laws, chosen.model, chosen.budget, chosen.preference)), highlight=False)
+    if chosen.method == "weighted" and chosen.model is not None:
+        for rival in _rivals(chosen, laws):
+            console.print(str(rival), highlight=False)
     for line in said_of_laws(laws, chosen.metric):
         console.print(f"law of {line}", highlight=False)
     for note in chosen.edge:

@@ -7,6 +7,7 @@ from mogrid.frontier.design import Proposal, next_runs
 from mogrid.frontier.hypervolume import Hypervolume, bootstrap_hypervolume, hypervolume, hypervolume_interval
 from mogrid.frontier.laws import ExchangeRates, Exponent, HeldOut, LawFit, Laws
 from mogrid.frontier.measurements import Measurements
+from mogrid.frontier.needed import Needed, times_needed
 from mogrid.frontier.options import Options, experiments, options_of
 from mogrid.frontier.pays import MixingPays, mixing_pays
 from mogrid.frontier.planning import plan, planned_front
@@ -29,6 +30,7 @@ __all__ = [
     "Laws",
     "Measurements",
     "MixingPays",
+    "Needed",
     "Options",
     "Plan",
     "Proposal",
@@ -49,4 +51,5 @@ __all__ = [
     "plan",
     "planned_front",
     "solve_mix",
+    "times_needed",
 ]
