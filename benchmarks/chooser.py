@@ -7,8 +7,8 @@ repetition draws anew which seed of a cell is seen and whatever a method draws i
 each objective counted thrice.
 
 Rivals: random search and a grid, which take the best mix they saw; a quadratic regression on a swarm of the shortest
-runs, as RegMix; and, where BoTorch is installed, Gaussian processes that qLogNEHVI feeds. Merges of corner runs need
-models, not records, and are not replayed.
+runs, as RegMix; merges of short corner runs at each mix's shares, as MergeMix, where the sweep judged them (``merge:
+[corners]``); and, where BoTorch is installed, Gaussian processes that qLogNEHVI feeds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
@@ -50,10 +50,13 @@ class Replay:
     ----------
     runs : Measurements
     metric : str
+    merged : sequence of (runs, loss (K,))
+        Merges of corner runs: the parents' shares by run, and what each is to be lowered to.
     """
 
     runs: Measurements
     metric: str = "ndcg"
+    merged: Sequence[tuple[Mapping[str, float], Floats]] = ()
 
     def __post_init__(self) -> None:
         # Laws of what does not choose are not fitted.
@@ -246,11 +249,25 @@ def hypervolume_search(replay: Replay, budget: float, p: Floats, rng: np.random.
     return np.asarray(-told @ p)
 
 
+def merged_corners(replay: Replay, budget: float, p: Floats, rng: np.random.Generator) -> Floats:
+    """The shares at which short corner runs merge best: as many trainings as objectives, and no other."""
+    corners, level = np.eye(len(p)), replay.fair(budget)
+    seed = rng.choice([replay.runs.seeds[row] for row in replay.rows(corners[0], level)])
+    rows = [next(row for row in replay.rows(mix, level) if replay.runs.seeds[row] == seed) for mix in corners]
+    names = [replay.runs.labels[row] for row in rows]
+    known = {tuple(corner): replay.losses[row] @ p for corner, row in zip(corners, rows, strict=True)}
+    for parents, losses in replay.merged:
+        if parents.keys() <= set(names):
+            known[tuple(np.round([parents.get(name, 0.0) for name in names], 4))] = losses @ p
+    return np.array([known.get(tuple(mix), np.inf) for mix in replay.mixes])
+
+
 METHODS: dict[str, Method] = {
     "tune": tune,
     "random search": random_search,
     "grid": grid,
     "regression on a swarm": regression,
+    "merged corners": merged_corners,
     **({"qLogNEHVI": hypervolume_search} if find_spec("botorch") else {}),
 }
 
@@ -282,6 +299,15 @@ def regrets(replay: Replay, share: float, repetitions: int, methods: Sequence[st
     return found
 
 
+def _merged(store: RunStore, runs: Measurements, metric: str) -> list[tuple[Mapping[str, float], Floats]]:
+    found = []
+    for record in store.records(queries=False):
+        if len(record.parents) > 1 and "" not in record.parents:
+            values = [record.objectives[name][metric] for name in runs.objectives]
+            found.append((record.parents, as_losses(np.array(values), metric)))
+    return found
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chooser", description=__doc__.splitlines()[0])
     parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="runs, or a file of measurements")
@@ -298,11 +324,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             runs = measured(RunStore(arguments.store), arguments.where).measurements
         if arguments.metric not in runs.values:
             raise DataError(f"{arguments.store}: the runs have no {arguments.metric!r}")
-        replay = Replay(runs, arguments.metric)
+        merged = [] if arguments.store.is_file() else _merged(RunStore(arguments.store), runs, arguments.metric)
+        replay = Replay(runs, arguments.metric, merged)
     except MogridError as error:
         print(f"chooser: {error}", file=sys.stderr)
         return 2
-    found = regrets(replay, arguments.pilots, arguments.repetitions, tuple(METHODS))
+    methods = [name for name in METHODS if replay.merged or name != "merged corners"]
+    found = regrets(replay, arguments.pilots, arguments.repetitions, methods)
     rows = []
     for name, table in found.items():
         low, high = bootstrap_interval(table.mean(axis=0))

@@ -11,7 +11,7 @@ from typing import Any
 from mogrid.errors import ConfigError, MogridError
 from mogrid.files import held, naming_a_full_disk
 from mogrid.runs import Kind, RunStore
-from mogrid.sweep.grid import Sweep
+from mogrid.sweep.grid import Point, Sweep
 from mogrid.training.fit import row_costs, steps_of
 from mogrid.training.recipe import Recipe
 from mogrid.training.run import default_label, materials, run
@@ -77,12 +77,35 @@ def cells_of(sweep: Sweep, store: Path, progress: Callable[[str], None] = lambda
             if kind in settings.rows:
                 own = given.name(title, kind)
                 cells.setdefault(own, Cell(own, title, kind, cost=0.1 * cost, **common))
-        for share in settings.merge:
-            parents = ((name, share), ("", round(1 - share, 12)))
-            title = f"{label}, merged {share:g} with base"
+        merges: dict[str, tuple[tuple[str, float], ...]] = {
+            f"{label}, merged {share:g} with base": ((name, share), ("", round(1 - share, 12)))
+            for share in settings.merge
+            if not isinstance(share, str)
+        }
+        if "corners" in settings.merge and (parents := _corners(sweep, point, store, progress)):
+            merges[f"{label}, of merged corners"] = parents
+        for title, parents in merges.items():
             own = given.name(title, "merged", dict(parents))
             cells.setdefault(own, Cell(own, title, "merged", parents=parents, cost=0.1 * cost, after=1, **common))
     return sorted(cells.values(), key=lambda cell: (cell.after, cell.recipe.seed, cell.cost))
+
+
+def _corners(sweep: Sweep, point: Point, store: Path, progress: Callable[[str], None]) -> tuple[tuple[str, float], ...]:
+    """Return the runs of one objective each that make up a mix, with its shares; none where one is not in the sweep."""
+    shares = {name: share for name, share in point.recipe.shares.items() if share > 0}
+    if point.recipe.solver_name != "fixed" or len(shares) < 2:
+        return ()
+    family, found = point.recipe.change({"mix": None}), []
+    for name, share in shares.items():
+        alone = {other: float(other == name) for other in point.recipe.objectives}
+        corners = (one for one in sweep.points if one.recipe.shares == alone)
+        corner = next((one for one in corners if one.recipe.change({"mix": None}) == family), None)
+        if corner is None:
+            return ()
+        recipe = _at_equal_flops(sweep, corner.recipe, store, progress)
+        label = sweep.label(corner, default_label(recipe))
+        found.append((materials(recipe, sweep.base).name(label), share))
+    return tuple(found)
 
 
 def _at_equal_flops(sweep: Sweep, recipe: Recipe, store: Path, progress: Callable[[str], None]) -> Recipe:

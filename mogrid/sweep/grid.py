@@ -49,8 +49,10 @@ class SweepSettings(Strict):
         description="what runs of one length have in common: what `pairs` of the equal mix cost, or pairs",
     )
     rows: list[Literal["base", "bm25"]] = Field(default=["base", "bm25"], description="judged beside the runs")
-    merge: list[float] = Field(
-        default_factory=list, description="shares of each run's weights, the rest the base's, judged too"
+    merge: list[float | Literal["corners"]] = Field(
+        default_factory=list,
+        description="judged, too: shares of each run's weights, the rest the base's; or corners: models of one "
+        "objective each, merged as every mix divides the effort",
     )
     keep: Literal["nothing", "models"] = Field(default="nothing", description="of a finished run, besides its record")
     workers: int = Field(default=2, ge=1, description="runs at the same time, one thread each")
@@ -67,8 +69,8 @@ class SweepSettings(Strict):
 
     @field_validator("merge")
     @classmethod
-    def _shares(cls, merge: list[float]) -> list[float]:
-        if any(not 0 < share < 1 for share in merge):
+    def _shares(cls, merge: list[float | str]) -> list[float | str]:
+        if any(not isinstance(share, str) and not 0 < share < 1 for share in merge):
             raise ValueError("a share lies between 0 and 1")
         return merge
 
