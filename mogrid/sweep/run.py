@@ -19,6 +19,7 @@ from mogrid.sweep.drain import outlook
 from mogrid.sweep.grid import Sweep
 from mogrid.sweep.on_ray import run_on_ray
 from mogrid.sweep.pool import Halt, run_in_processes
+from mogrid.training.run import materials
 
 __all__ = ["EXECUTORS", "base_of", "drain_cells", "run_sweep"]
 
@@ -83,6 +84,8 @@ def drain_cells(
     view = outlook(cells, store)
     if not view.cells:
         return
+    if executor == "processes" and workers > 1:
+        _heal(view.cells, console)
     halt = Halt((store / "claims" / f"halt-{os.getpid()}").absolute())
     with Progress(console, f"{len(view.cells)} of {len(cells)} runs", total=float(view.total)) as bar:
 
@@ -95,6 +98,20 @@ def drain_cells(
         else:
             run_in_processes(view.cells, run_cell, halt, workers=workers, look=look)
         look()
+
+
+def _heal(cells: Sequence[Cell], console: Console) -> None:
+    """Heal thinned base models here, with all threads: the workers would wait for the one that does it with one."""
+    models = {
+        repr(c.recipe.model): c for c in cells if c.recipe.model.heal is not None and c.kind in ("base", "trained")
+    }
+    for cell in models.values():
+        with status(console, f"preparing {cell.recipe.model.label}") as stage:
+
+            def say(share: float, said: str, stage: Progress = stage) -> None:
+                stage.update(said=said)
+
+            materials(cell.recipe, cell.base).build(say)
 
 
 def base_of(store: Path) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -12,9 +13,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 from mogrid.cli import main
+from mogrid.retrieval.models import build_retriever
 from mogrid.runs import RunStore
+from mogrid.sweep.cells import cells_of
+from mogrid.sweep.grid import read_sweep
+from mogrid.sweep.run import drain_cells
 from tests.training.tiny import settings, write_data
 
 
@@ -144,3 +150,40 @@ def test_a_killed_sweep_goes_on_to_the_same_bits_beside_another(tmp_path) -> Non
 
     assert kept("runs") == kept("whole")
     assert len(kept("whole")) == 4
+
+
+def test_corners_merge_as_every_mix_divides_the_effort(tmp_path) -> None:
+    mixes = ["equal", {"effectiveness": 0.5, "ood": 0.5}, "effectiveness", "ood"]
+    path = write_sweep(tmp_path, vary={"mix": mixes, "seed": [0, 1], "pairs": [72, 144]}, merge=[0.5, "corners"])
+    cells = cells_of(read_sweep(path), tmp_path / "runs")
+    names = {(c.label, c.recipe.seed, c.recipe.training.budget): c.name for c in cells if c.kind == "trained"}
+    merged = [cell for cell in cells if cell.label.endswith("of merged corners")]
+    assert len(merged) == 4  # the equal mix has a third of typos, which no run was given alone
+    for cell in merged:
+        assert cell.label == ".5/.5/0, of merged corners"
+        seed, budget = cell.recipe.seed, cell.recipe.training.budget
+        assert dict(cell.parents) == {
+            names["effectiveness only", seed, budget]: 0.5, names["ood only", seed, budget]: 0.5,
+        }  # fmt: skip
+        assert cell.after == 1
+    assert all(cell.keep for cell in cells if cell.kind == "trained")
+    assert sum(cell.label.endswith("with base") for cell in cells) == 16
+
+
+def test_a_thinned_model_is_healed_once_before_the_workers_start(tmp_path, tokenizer, monkeypatch) -> None:
+    monkeypatch.setenv("MOGRID_CACHE", str(tmp_path / "cache"))
+    build_retriever("2x32", tokenizer, normalise=True).save_pretrained(str(tmp_path / "whole"), create_model_card=False)
+    model = {"path": "whole", "layers": 1, "heal": {"texts": 100, "batch_size": 16}}
+    path = write_sweep(tmp_path, recipe={"model": model}, vary={"mix": ["effectiveness"], "seed": [0, 1]})
+    cells, quiet = cells_of(read_sweep(path), tmp_path / "runs"), Console(file=io.StringIO())
+    seen: list[bool] = []
+
+    def workers(cells, *args, **named) -> None:
+        seen.extend(folder.name == "healing.json" for folder in (tmp_path / "cache" / "healed").rglob("healing.json"))
+
+    monkeypatch.setattr("mogrid.sweep.run.run_in_processes", workers)
+    for count in (2, 1):
+        drain_cells(cells, tmp_path / "runs", quiet, workers=count)
+    assert seen == [True, True]
+    monkeypatch.setattr("mogrid.retrieval.healing.heal", lambda *args: pytest.fail("healed twice"))
+    drain_cells(cells, tmp_path / "runs", quiet, workers=2)
