@@ -48,11 +48,13 @@ from mogrid.sweep.measured import Measured, measured
 from mogrid.sweep.planned import changes_of
 from mogrid.sweep.run import drain_cells
 from mogrid.training.recipe import Recipe, read_recipe
+from mogrid.training.run import materials
+from mogrid.tune.verdict import gain_of
 
 __all__ = ["main"]
 
 RECIPE = Path(__file__).parent / "recipes" / "dpr.yaml"
-_PILOTS = (0.2, 0.6)  # of the full number of pairs
+_PILOTS = (0.15, 0.5)  # of the full number of pairs
 _MERGED = 0.5
 _LEAST = 10  # steps
 
@@ -186,6 +188,7 @@ def _show(
     _draw(job, laws, made, records, label)
     for baseline in dict.fromkeys(("base", f"{next(iter(job.recipe.objectives))} only", "equal mix")):
         if baseline != label:
+            console.print(_by_preference(job, records, label, baseline), highlight=False)
             console.print(_verdict(records, label, baseline), highlight=False)
 
 
@@ -212,6 +215,15 @@ def _draw(job: Job, laws: Laws, made: Plan, records: list[RunRecord], label: str
     axes = {name: f"{name}, CE (nats)" for name in front.objectives}
     title = "Objectives on select-role data; small dots: the front foretold from the pilots"
     plot_front(job.out / "front.png", front, styles, axes, predicted=foretold.losses(), title=title)
+
+
+def _by_preference(job: Job, records: list[RunRecord], label: str, baseline: str) -> str:
+    """Say what the preference's mean of the objectives' test-role nDCG@10 gains."""
+    first, second = ([record for record in records if record.label == name] for name in (label, baseline))
+    test = gain_of(first, second, materials(job.recipe, job.base).judging.objectives, job.preference, "test")
+    gain = f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}], p = {test.p_value:.4f}"
+    asked = " : ".join(f"{job.preference.get(name, 0.0):g}" for name in job.recipe.objectives)
+    return f"{label} against {baseline}, by the preference {asked}: {gain}"
 
 
 def _verdict(records: list[RunRecord], label: str, baseline: str) -> str:

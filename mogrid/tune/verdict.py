@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from mogrid.attacks.registry import attack_for
 from mogrid.data import Role
@@ -17,7 +19,7 @@ from mogrid.training.recipe import Recipe
 from mogrid.training.run import Materials
 from mogrid.tune.shares import interval, preferred, values_of
 
-__all__ = ["Verdict", "testing_recipe", "verdict_of"]
+__all__ = ["Verdict", "gain_of", "testing_recipe", "verdict_of"]
 
 _ALL = "preference"
 
@@ -119,6 +121,36 @@ def _places(objectives: Places, record: RunRecord, role: str) -> dict[str, list[
     return found
 
 
+def gain_of(
+    first: Sequence[RunRecord],
+    second: Sequence[RunRecord],
+    objectives: Places,
+    preference: Mapping[str, float],
+    role: str,
+) -> PairedTest:
+    """Return how much better one system is than another by a preference, over the queries of one role's data.
+
+    Parameters
+    ----------
+    first, second : sequence of RunRecord
+        Of one system, its seeds, with values of single queries: their means by query are compared.
+    objectives, preference, role
+        As for `verdict_of`.
+    """
+    places = _places(objectives, first[0], role)
+
+    def values(records: Sequence[RunRecord]) -> dict[str, float]:
+        found = [preferred(values_of(record, places, role), preference) for record in records]
+        return {query: float(np.mean([own[query] for own in found])) for query in found[0]}
+
+    return _tested(values(first), values(second))
+
+
+def _tested(first: Mapping[str, float], second: Mapping[str, float]) -> PairedTest:
+    _, low, high = interval({query: value - second[query] for query, value in first.items()})
+    return replace(paired_test(first, second), low=low, high=high)
+
+
 def verdict_of(
     records: Mapping[str, RunRecord], objectives: Places, preference: Mapping[str, float], role: str
 ) -> Verdict:
@@ -148,9 +180,7 @@ def verdict_of(
             continue
         raw: dict[str, PairedTest] = {}
         for name, own in by.items():
-            first = values[model][name]
-            _, low, high = interval({query: value - own[query] for query, value in first.items()})
-            raw[name] = replace(paired_test(first, own), low=low, high=high)
+            raw[name] = _tested(values[model][name], own)
         # Whether the model is better than the base does not hang on which rivals were trained, too.
         corrected = holm([test.p_value for test in raw.values()])
         tests[system] = {
