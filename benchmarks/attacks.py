@@ -24,10 +24,14 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import numpy as np
 import torch
 
-from mogrid.attacks import EmbeddingNeighbourFlips, Target
+from mogrid.attacks import CorpusPoisoning, EmbeddingNeighbourFlips, HotFlip, QueryStuffing, Target
+from mogrid.attacks.flips import Words, _guess, climb
 from mogrid.commands._common import quiet
 from mogrid.data import Domain, Role, embedded_collection
+from mogrid.evaluation import attack_success, poisoning_success
 from mogrid.files import write_json
+from mogrid.report.table import Table, cell, printer
+from mogrid.retrieval import encode, encode_split
 from mogrid.runs import versions
 from mogrid.training import Recipe, materials
 from mogrid.training.fit import build_base, fit
@@ -77,13 +81,6 @@ def _trained(seed: int) -> SentenceTransformer:
 
 
 def _speed(model: SentenceTransformer, source: Domain, documents: int, rounds: int) -> dict[str, Any]:
-
-    from mogrid.attacks import EmbeddingNeighbourFlips
-    from mogrid.attacks.flips import Words, climb
-    from mogrid.data import Role
-    from mogrid.evaluation import attack_success
-    from mogrid.retrieval import encode
-
     found = attack_success(model, source, Role.TEST, EmbeddingNeighbourFlips(), targets=documents)
     texts = [source.corpus[outcome.document] for outcome in found.outcomes]
     asked = [source.split(Role.TEST).queries[outcome.query] for outcome in found.outcomes]
@@ -126,8 +123,6 @@ def _speed(model: SentenceTransformer, source: Domain, documents: int, rounds: i
 
 def _plain_loop(model: SentenceTransformer, attack: Any, texts: Sequence[str], asked: Sequence[str]) -> list[str]:
     """Attack as one writes it down: document after document, guess after guess, sentence-transformers' encode."""
-    from mogrid.attacks.flips import Words, _guess
-
     words, done = Words(model), []
     for document, question in zip(texts, asked, strict=True):
         query = model.encode_query([question], show_progress_bar=False)
@@ -147,10 +142,6 @@ def _plain_loop(model: SentenceTransformer, attack: Any, texts: Sequence[str], a
 def _attacks(
     model: SentenceTransformer, other: SentenceTransformer, source: Domain, targets: int
 ) -> list[dict[str, Any]]:
-    from mogrid.attacks import CorpusPoisoning, HotFlip, QueryStuffing
-    from mogrid.evaluation import attack_success, poisoning_success
-    from mogrid.retrieval import encode_split
-
     encoded = encode_split(model, source, Role.TEST)
     rows = []
     for crafted_on in (None, other):
@@ -161,41 +152,21 @@ def _attacks(
                 model, source, Role.TEST, attack, targets=targets, encoded=encoded, crafted_on=crafted_on
             )
             ndcg = result.robust_ndcg or (float("nan"),) * 2
-            rows.append(
-                {
-                    "attack": result.attack,
-                    "knowledge": result.knowledge,
-                    "budget": result.budget,
-                    "success": result.success_rate,
-                    "boost": result.median_boost,
-                    "perturbed": result.perturbed,
-                    "ndcg": list(ndcg),
-                    "seconds": result.seconds,
-                }
-            )
+            found = {name: getattr(result, name) for name in ("attack", "knowledge", "budget", "seconds")}
+            found |= {"success": result.success_rate, "boost": result.median_boost, "perturbed": result.perturbed}
+            rows.append({**found, "ndcg": list(ndcg)})
         for passages in (1, 10):
             poisoned = poisoning_success(
                 model, source, Role.TEST, CorpusPoisoning(passages, flips=60), encoded=encoded, crafted_on=crafted_on
             )
             clean = statistics.fmean(poisoned.clean.values())
-            rows.append(
-                {
-                    "attack": poisoned.attack,
-                    "knowledge": poisoned.knowledge,
-                    "budget": poisoned.budget,
-                    "success": poisoned.success_rate(),
-                    "boost": None,
-                    "perturbed": None,
-                    "ndcg": [clean, poisoned.robust_ndcg],
-                    "seconds": poisoned.seconds,
-                }
-            )
+            found = {name: getattr(poisoned, name) for name in ("attack", "knowledge", "budget", "seconds")}
+            found |= {"success": poisoned.success_rate(), "boost": None, "perturbed": None}
+            rows.append({**found, "ndcg": [clean, poisoned.robust_ndcg]})
     return rows
 
 
 def _show(record: dict[str, Any]) -> None:
-    from mogrid.report.table import Table, cell, printer
-
     speed = record["speed"]
     print(f"five flips, {speed['documents']} documents, one thread:")
     for name, row in speed["ways"].items():

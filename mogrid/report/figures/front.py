@@ -85,8 +85,9 @@ def plot_front(
         panel.set_xlabel(axes[front.objectives[a]])
         panel.set_ylabel(axes[front.objectives[b]])
         clean(panel)
-        framed = [means[[style.framed for style in shown]], *([] if predicted is None else [predicted])]
-        _frame(panel, np.vstack([*framed, *rings.values()])[:, [a, b]])
+        framed = [style.framed for style in shown]
+        points = [means[framed], *([] if predicted is None else [predicted]), *rings.values()]
+        _frame(panel, np.vstack(points)[:, [a, b]], means[framed][:, [a, b]], np.nan_to_num(widths[framed][:, [a, b]]))
     for panel in panels[len(pairs) :]:
         panel.set_axis_off()
     _key(figure, panels[3] if count == 3 else None, handles)
@@ -148,11 +149,15 @@ def _draw_predicted(panel: Any, points: Floats, *, line: bool) -> Any:
     )[0]  # fmt: skip
 
 
-def _frame(panel: Any, points: Floats) -> None:
-    """Set limits that hold the points, with room for labels."""
+def _frame(panel: Any, points: Floats, means: Floats, bars: Floats) -> None:
+    """Set limits that hold the points, with room for labels, and the bars; no bar may more than triple the room."""
     if not len(points):
         return
     low, high = points.min(axis=0), points.max(axis=0)
     span = np.where(high > low, high - low, np.maximum(np.abs(high), 1.0) * 0.1)
+    if len(means):
+        low = np.minimum(low, np.maximum((means - bars).min(axis=0), low - span))
+        high = np.maximum(high, np.minimum((means + bars).max(axis=0), high + span))
+        span = np.where(high > low, high - low, span)
     panel.set_xlim(low[0] - 0.12 * span[0], high[0] + 0.14 * span[0])
     panel.set_ylim(low[1] - 0.10 * span[1], high[1] + 0.12 * span[1])
