@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +25,24 @@ from mogrid.retrieval.search import search
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-__all__ = ["Flips", "Words", "climb"]
+__all__ = ["Flips", "Words", "climb", "told_progress"]
 
 _TRIES = 8
 """First-order guesses a flip that a forward pass then checks."""
 
 _TEXTS_AT_ONCE = 64
+
+_told: ContextVar[Callable[[float], None]] = ContextVar("told", default=lambda share: None)
+
+
+@contextmanager
+def told_progress(progress: Callable[[float], None]) -> Iterator[None]:
+    """Tell, of an attack that is crafted in the meantime, the share that is done after each flip."""
+    token = _told.set(progress)
+    try:
+        yield
+    finally:
+        _told.reset(token)
 
 
 class Flips(Attack):
@@ -129,7 +143,8 @@ def climb(
     training = model.training
     model.eval()
     try:
-        for _ in range(flips):
+        for flip in range(flips):
+            _told.get()(flip / flips)
             guesses = _guess(words, attacked, directions, flipped, candidates)
             _keep_best(words, attacked, directions, scores, flipped, guesses)
             if again:

@@ -49,16 +49,17 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from mogrid.attacks import ATTACKS, CorpusPoisoning, attack_from_config
+    from mogrid.attacks.flips import told_progress
     from mogrid.data import Role
     from mogrid.evaluation import attack_success, poisoning_success
     from mogrid.files import write_json
-    from mogrid.progress import status
+    from mogrid.progress import Progress
 
     role = Role(arguments.role)
     if arguments.attack in ATTACKS and ATTACKS[arguments.attack][0] == "queries":
         raise ConfigError(f"--attack {arguments.attack}: it perturbs queries; see mogrid evaluate --perturb")
     attack = attack_from_config({"name": arguments.attack, **parse_settings(arguments.set), "role": str(role)})
-    with status(Console(stderr=True), "attacking") as stage:
+    with Progress(Console(stderr=True), "attacking", total=1.0) as stage, told_progress(stage.update):
         stage.say("reading the data")
         collection = load_collection(arguments)
         domains = {domain.name: domain for domain in collection.with_role(role)}

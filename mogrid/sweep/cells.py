@@ -123,8 +123,11 @@ def _at_equal_flops(sweep: Sweep, recipe: Recipe, store: Path, progress: Callabl
 
 
 def _cost(recipe: Recipe) -> float:
-    training = recipe.training
-    return float(training.budget or training.pairs or training.steps or training.epochs or 1.0)
+    training, layers = recipe.training, recipe.model.layers
+    if training.budget is not None:
+        return training.budget
+    depth = len(layers) if isinstance(layers, list) else layers or 1
+    return depth * float(training.pairs or training.steps or training.epochs or 1.0)
 
 
 def run_cell(cell: Cell, progress: Callable[[float, str], None], stop: Callable[[], bool]) -> None:

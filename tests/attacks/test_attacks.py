@@ -26,6 +26,7 @@ from mogrid.attacks import (
     perturbed_pairs,
 )
 from mogrid.attacks.base import counted
+from mogrid.attacks.flips import told_progress
 from mogrid.attacks.misspellings import _misspellings
 from mogrid.data.domain import Domain, Role
 from mogrid.errors import ConfigError, DataError, EvaluationError, RoleError
@@ -38,6 +39,15 @@ from mogrid.retrieval.splits import EncodedSplit
 
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
+
+
+def test_crafting_says_how_far_it_is(model, domain) -> None:
+    said: list[float] = []
+    texts = list(domain.corpus.values())[:4]
+    with told_progress(said.append):
+        HotFlip(3).perturb(texts, Target(model, texts[::-1]), rng())
+    HotFlip(1).perturb(texts, Target(model, texts[::-1]), rng())  # nobody listens any more
+    assert said == [0, pytest.approx(1 / 3), pytest.approx(2 / 3)]
 
 
 def test_hotflip_beats_neighbours_within_its_budget(model, domain) -> None:

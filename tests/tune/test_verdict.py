@@ -19,7 +19,9 @@ def record(seed: int, home: float, ood: tuple[float, float], typos: float) -> Ru
     def result(domain: str, condition: str, mean: float, count: int) -> Result:
         values = mean + 0.05 * rng.normal(size=count)
         own = {f"q{i}": float(v) for i, v in enumerate(values)}
-        return Result(domain, "test", condition, {"ndcg": float(values.mean())}, {"ndcg": own}, {"home": domain == "home"})
+        return Result(
+            domain, "test", condition, {"ndcg": float(values.mean())}, {"ndcg": own}, {"home": domain == "home"}
+        )
 
     results = (
         result("home", "clean", home, 60), result("home", "typos", typos, 60), result("south", "clean", ood[0], 40),
