@@ -37,10 +37,12 @@ lowest: $(VENV)/.uv
 	$(VENV)-lowest/bin/pip install -q --no-deps -e .
 	$(call pytest,$(VENV)-lowest) -m 'not slow' $(ARGS)
 
-# Kill a training at fifty random points; each must end with the bits of one that was left alone.
+# Kill a training, and a tune, at random points; each must end with the bits of one that was left alone.
+KILLS ?= 50
+TUNE_KILLS ?= 20
 kills: $(VENV)/.test
-	folder=$$(mktemp -d) && OMP_NUM_THREADS=1 $(BIN)/python -m tests.training.kills $$folder 50
-	folder=$$(mktemp -d) && OMP_NUM_THREADS=1 $(BIN)/python -m tests.tune.kills $$folder 20
+	folder=$$(mktemp -d) && OMP_NUM_THREADS=1 $(BIN)/python -m tests.training.kills $$folder $(KILLS)
+	folder=$$(mktemp -d) && OMP_NUM_THREADS=1 $(BIN)/python -m tests.tune.kills $$folder $(TUNE_KILLS)
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m mkdocs build --strict

@@ -8,7 +8,8 @@ each objective counted thrice.
 
 Rivals: random search and a grid, which take the best mix they saw; a quadratic regression on a swarm of the shortest
 runs, as RegMix; merges of short corner runs at each mix's shares, as MergeMix, where the sweep judged them (``merge:
-[corners]``); and, where BoTorch is installed, Gaussian processes that qLogNEHVI feeds.
+[corners]``); with ``--beside`` the best mix that runs of another, thinner base model show; and, where BoTorch is
+installed, Gaussian processes that qLogNEHVI feeds.
 """
 
 from __future__ import annotations
@@ -52,11 +53,14 @@ class Replay:
     metric : str
     merged : sequence of (runs, loss (K,))
         Merges of corner runs: the parents' shares by run, and what each is to be lowered to.
+    beside : Replay, optional
+        Of another base model.
     """
 
     runs: Measurements
     metric: str = "ndcg"
     merged: Sequence[tuple[Mapping[str, float], Floats]] = ()
+    beside: Replay | None = None
 
     def __post_init__(self) -> None:
         # Laws of what does not choose are not fitted.
@@ -262,12 +266,24 @@ def merged_corners(replay: Replay, budget: float, p: Floats, rng: np.random.Gene
     return np.array([known.get(tuple(mix), np.inf) for mix in replay.mixes])
 
 
+def another_model(replay: Replay, budget: float, p: Floats, rng: np.random.Generator) -> Floats:
+    """The best of mixes that another base model was trained with, as long as the budget lasts for all of them."""
+    other = replay.beside
+    assert other is not None
+    levels = [i for i, flops in enumerate(other.lengths) if len(other.cells(i)) * flops <= budget]
+    level = max(levels, default=0)
+    rows, _ = other.seen([(m, level) for m in _spread(other.cells(level))], budget, rng)
+    scores = {tuple(mix): score for mix, score in zip(other.mixes, _measured_best(other, rows, p), strict=True)}
+    return np.array([scores.get(tuple(mix), np.inf) for mix in replay.mixes])
+
+
 METHODS: dict[str, Method] = {
     "tune": tune,
     "random search": random_search,
     "grid": grid,
     "regression on a swarm": regression,
     "merged corners": merged_corners,
+    "another model": another_model,
     **({"qLogNEHVI": hypervolume_search} if find_spec("botorch") else {}),
 }
 
@@ -312,6 +328,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chooser", description=__doc__.splitlines()[0])
     parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="runs, or a file of measurements")
     parser.add_argument("--where", action="append", default=[], metavar="KEY=VALUE", help="of runs of several recipes")
+    parser.add_argument(
+        "--beside", action="append", default=[], metavar="KEY=VALUE", help="of another base model's runs"
+    )
     parser.add_argument("--metric", default="ndcg", choices=["ndcg", "ce"])
     parser.add_argument("--pilots", type=float, default=1.2, help="FLOPs for pilots, in trainings of full length")
     parser.add_argument("--repetitions", type=int, default=10)
@@ -325,11 +344,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.metric not in runs.values:
             raise DataError(f"{arguments.store}: the runs have no {arguments.metric!r}")
         merged = [] if arguments.store.is_file() else _merged(RunStore(arguments.store), runs, arguments.metric)
-        replay = Replay(runs, arguments.metric, merged)
+        beside = measured(RunStore(arguments.store), arguments.beside).measurements if arguments.beside else None
+        other = None if beside is None else Replay(beside, arguments.metric)
+        replay = Replay(runs, arguments.metric, merged, other)
     except MogridError as error:
         print(f"chooser: {error}", file=sys.stderr)
         return 2
-    methods = [name for name in METHODS if replay.merged or name != "merged corners"]
+    without = {"merged corners": not replay.merged, "another model": replay.beside is None}
+    methods = [name for name in METHODS if not without.get(name)]
     found = regrets(replay, arguments.pilots, arguments.repetitions, methods)
     rows = []
     for name, table in found.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,13 +50,24 @@ def test_merges_of_corner_runs_of_one_seed_stand_for_their_mixes(runs) -> None:
     assert all(np.isfinite(own).all() for own in scores)
 
 
+def test_another_model_is_as_good_a_guide_as_it_is_alike(runs) -> None:
+    other = replace(runs, values={"ndcg": runs.values["ndcg"][:, ::-1]})  # what was good for one is good for the other
+    best = {}
+    for name, beside in (("alike", runs), ("turned", other)):
+        replay = Replay(runs, beside=Replay(beside))
+        p = np.array([0.9, 0.1])
+        scores = METHODS["another model"](replay, float(runs.flops.max()), p, np.random.default_rng(0))
+        best[name] = replay.truth(p)[int(np.argmin(scores))] - replay.truth(p).min()
+    assert best["alike"] < 0.005 < best["turned"]
+
+
 @pytest.mark.slow
 def test_every_method_chooses_and_the_chooser_better_than_blindly(runs, tmp_path, capsys) -> None:
     runs.save(tmp_path / "runs.jsonl")
     out = tmp_path / "regret.json"
     assert main(["--store", str(tmp_path / "runs.jsonl"), "--repetitions", "1", "--out", str(out)]) == 0
     found = {name: np.array(table) for name, table in json.loads(out.read_text())["regrets"].items()}
-    assert found.keys() == METHODS.keys() - {"merged corners"}
+    assert found.keys() == METHODS.keys() - {"merged corners", "another model"}
     assert all(table.shape == (3, 1) and (table >= 0).all() for table in found.values())
     replay = Replay(runs)
     blind = [replay.truth(p).mean() - replay.truth(p).min() for p in np.array([[0.5, 0.5], [0.75, 0.25], [0.25, 0.75]])]
