@@ -316,12 +316,11 @@ def regrets(replay: Replay, share: float, repetitions: int, methods: Sequence[st
 
 
 def _merged(store: RunStore, runs: Measurements, metric: str) -> list[tuple[Mapping[str, float], Floats]]:
-    found = []
-    for record in store.records(queries=False):
-        if len(record.parents) > 1 and "" not in record.parents:
-            values = [record.objectives[name][metric] for name in runs.objectives]
-            found.append((record.parents, as_losses(np.array(values), metric)))
-    return found
+    return [
+        (r.parents, as_losses(np.array([r.objectives[name][metric] for name in runs.objectives]), metric))
+        for r in store.records(queries=False)
+        if len(r.parents) > 1 and "" not in r.parents
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -337,21 +336,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, metavar="JSON", help="write the regrets")
     arguments = parser.parse_args(argv)
     try:
-        if arguments.store.is_file():
-            runs = Measurements.load(arguments.store)
-        else:
-            runs = measured(RunStore(arguments.store), arguments.where).measurements
+        path = arguments.store
+        runs = Measurements.load(path) if path.is_file() else measured(RunStore(path), arguments.where).measurements
         if arguments.metric not in runs.values:
             raise DataError(f"{arguments.store}: the runs have no {arguments.metric!r}")
-        merged = [] if arguments.store.is_file() else _merged(RunStore(arguments.store), runs, arguments.metric)
-        beside = measured(RunStore(arguments.store), arguments.beside).measurements if arguments.beside else None
-        other = None if beside is None else Replay(beside, arguments.metric)
+        merged = [] if path.is_file() else _merged(RunStore(path), runs, arguments.metric)
+        beside = [measured(RunStore(path), arguments.beside).measurements] if arguments.beside else []
+        other = Replay(beside[0], arguments.metric) if beside else None
         replay = Replay(runs, arguments.metric, merged, other)
     except MogridError as error:
         print(f"chooser: {error}", file=sys.stderr)
         return 2
-    without = {"merged corners": not replay.merged, "another model": replay.beside is None}
-    methods = [name for name in METHODS if not without.get(name)]
+    without = {*([] if merged else ["merged corners"]), *([] if other else ["another model"])}
+    methods = [name for name in METHODS if name not in without]
     found = regrets(replay, arguments.pilots, arguments.repetitions, methods)
     rows = []
     for name, table in found.items():
