@@ -18,7 +18,7 @@ from mogrid.report.html import Chart, Figure, Note, Report
 from mogrid.report.results import results_table, said_of_laws
 from mogrid.report.scales import Scale, front_of, scales_of
 from mogrid.report.table import Table, cell
-from mogrid.runs import RunRecord, RunStore
+from mogrid.runs import RunRecord, RunStore, seconds_of
 from mogrid.runs.summary import summarise
 
 __all__ = ["store_page"]
@@ -244,7 +244,7 @@ def _results(store: RunStore, scale: Scale, records: Sequence[RunRecord], draws:
 
 def _provenance(store: RunStore, records: Sequence[RunRecord]) -> dict[str, str]:
     spent = sum(record.total_flops for record in records)
-    hours = sum(sum(record.seconds.values()) for record in records) / 3600
+    hours = seconds_of(records) / 3600
     return {
         "data": ", ".join(sorted({record.data for record in records})),
         "runs": f"{len(records)}, {spent:.3g} training FLOPs, {hours:.1f} hours",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
 from typing import Any, Literal
 
 from mogrid.errors import DataError
 
-__all__ = ["FORMAT", "MEASURES", "Kind", "Result", "RunRecord", "versions"]
+__all__ = ["FORMAT", "MEASURES", "Kind", "Result", "RunRecord", "seconds_of", "versions"]
 
 FORMAT = 2
 """Version of the record's layout; a store of another version is refused, not guessed at."""
@@ -179,6 +179,17 @@ class RunRecord:
             return cls(**{**value, "results": results, "attacks": tuple(value.get("attacks", ()))})
         except (TypeError, KeyError, AttributeError) as error:
             raise DataError(f"not the record of a run ({error})") from error
+
+
+def seconds_of(records: Iterable[RunRecord]) -> float:
+    """Return the seconds that some runs took; those of a healing, which all runs of a base model tell of, once."""
+    total, healing = 0.0, dict[str, float]()
+    for record in records:
+        took = dict(record.seconds)
+        if "healing" in took:
+            healing[record.model] = took.pop("healing")
+        total += sum(took.values())
+    return total + sum(healing.values())
 
 
 def versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from mogrid.errors import ConfigError
 from mogrid.progress import Progress
 from mogrid.report.table import Table
-from mogrid.runs import Kind, RunRecord, RunStore
+from mogrid.runs import Kind, RunRecord, RunStore, seconds_of
 from mogrid.sweep.cells import Cell, run_cell
 from mogrid.sweep.drain import drain, outlook
 from mogrid.sweep.run import drain_cells
@@ -67,7 +67,7 @@ class Session:
         seen = {record.name for record in self.spent}
         new = [record for record in records if record.name not in seen]
         flops = sum(record.total_flops for record in new if record.kind == "trained")
-        self.costs.append((name, len(new), flops, sum(sum(r.seconds.values()) for r in new)))
+        self.costs.append((name, len(new), flops, seconds_of([*self.spent, *new]) - seconds_of(self.spent)))
         if counted:
             self.spent += new
         by_name = {record.name: record for record in records}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mogrid.errors import ConfigError
 from mogrid.frontier.search import lattice
 from mogrid.objectives.registry import ANCHORS
-from mogrid.runs import RunRecord
+from mogrid.runs import RunRecord, seconds_of
 from mogrid.trainer.mix import LEAST_ROWS, largest_remainder
 from mogrid.training.recipe import Recipe
 
@@ -64,7 +64,7 @@ class Budget:
         if self.flops is not None:
             return self.flops - sum(record.total_flops for record in records if record.kind == "trained")
         assert self.hours is not None
-        spent = sum(sum(record.seconds.values()) for record in records)
+        spent = seconds_of(records)
         timed = [record for record in records if record.kind == "trained"]
         longest = max(timed, key=lambda record: record.total_flops)
         judging = float(np.median([record.seconds["judging"] for record in timed]))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mogrid.errors import ConfigError
-from mogrid.runs import RunRecord
+from mogrid.runs import RunRecord, seconds_of
 from mogrid.training.recipe import Recipe
 from mogrid.tune.stages import Budget, candidates, divide, importance_of, pilot_mixes, spendable
 from tests.training.tiny import settings
@@ -84,5 +86,8 @@ def test_hours_are_what_the_longest_pilot_makes_of_them() -> None:
     assert Budget(hours=0.1).left(records, 10) == pytest.approx((360 - 125 - 100) * 1e6)
     assert Budget(hours=0.1, workers=2).left(records, 10) == pytest.approx((720 - 225) * 1e6)
     assert Budget(flops=1e9).left(records, 10) == pytest.approx(1e9 - 1.01e8)
+    healed = [replace(r, seconds={**r.seconds, "healing": 30}) for r in records]  # each tells of the one healing
+    assert Budget(hours=0.1).left(healed, 10) == pytest.approx((360 - 155 - 100) * 1e6)
+    assert seconds_of([*healed, replace(healed[0], model="another"), replace(healed[0], seconds={})]) == 125 + 30 + 45
     with pytest.raises(ConfigError, match="positive number"):
         Budget(hours=-1)
