@@ -14,6 +14,7 @@ from mogrid.errors import DataError
 from mogrid.report.figures.base import COLOURS, GREY, INK, MARKERS, Floats, clean, new_figure, save
 from mogrid.runs import RunRecord
 from mogrid.runs.summary import Measure, measures_of
+from mogrid.training.settings import ModelSettings
 
 __all__ = ["Trail", "plot_regime", "trails_of"]
 
@@ -40,14 +41,7 @@ class Trail:
 
 
 def trails_of(records: Sequence[RunRecord], role: str) -> dict[str, dict[str, Trail]]:
-    """Return what `plot_regime` draws of a study: a panel a base model and way to train, a trail a mix.
-
-    Parameters
-    ----------
-    records : sequence of RunRecord
-        With the base models; halves of intervals are over seeds.
-    role : str
-    """
+    """Return what `plot_regime` draws of records: a panel a base model, a trail a way to train it and a mix."""
     home, *others = [m for m in measures_of(records, role) if m.key == "ndcg"]
     away = next((m for m in others if m.name.startswith("other domains'")), None)
     if away is None:
@@ -57,16 +51,21 @@ def trails_of(records: Sequence[RunRecord], role: str) -> dict[str, dict[str, Tr
     for record in records:
         if record.kind == "trained" and record.model in base:
             mix, _, way = record.label.partition(", ")
-            panel = f"{record.model}, {way}".removesuffix(", ")
+            plain = {k: v for k, v in record.recipe.get("model", {}).items() if k not in ("lora", "freeze")}
+            label = ModelSettings.model_validate(plain).label
+            panel = label if record.model.startswith(f"{label}, ") else record.model
+            way = ", ".join(filter(None, (record.model.removeprefix(panel).removeprefix(", "), way)))
             gains = np.array([_value(record, home), _value(record, away)]) - base[record.model]
             pairs = float(sum(record.pairs.values()))
-            runs.setdefault((panel, mix), {}).setdefault(pairs, []).append(gains)
+            runs.setdefault((panel, f"{way}: {mix}" if way else mix), {}).setdefault(pairs, []).append(gains)
     panels: dict[str, dict[str, Trail]] = {}
-    for (panel, mix), by_pairs in runs.items():
+    for (panel, name), by_pairs in runs.items():
         grown = sorted(by_pairs)
         means = np.array([np.mean(by_pairs[pairs], axis=0) for pairs in grown])
         halves = np.array([_half(np.array(by_pairs[pairs])) for pairs in grown])
-        panels.setdefault(panel, {})[mix] = Trail(np.array(grown), means[:, 0], halves[:, 0], means[:, 1], halves[:, 1])
+        panels.setdefault(panel, {})[name] = Trail(
+            np.array(grown), means[:, 0], halves[:, 0], means[:, 1], halves[:, 1]
+        )
     return panels
 
 
@@ -75,9 +74,9 @@ def _value(record: RunRecord, measure: Measure) -> float:
 
 
 def _half(values: Floats) -> Floats:
-    """Return half of a 95 % t-interval over seeds (n, 2); NaN for one seed."""
+    """Return half of a 95 % t-interval over seeds (n, 2); NaN for one or two, whose interval says nothing."""
     count = len(values)
-    if count < 2:
+    if count < 3:
         return np.full(2, np.nan)
     return np.asarray(stdtrit(count - 1, 0.975) * values.std(axis=0, ddof=1) / np.sqrt(count))
 
@@ -97,7 +96,7 @@ def plot_regime(
     path : Path
         Of the PNG, written atomically.
     panels : mapping of base model to (mapping of way to train to Trail)
-        Ways of one name have one colour and marker in all panels.
+        A name is ``WAY: MIX`` or a way alone: ways have one colour in all panels, mixes one marker and line.
     measure : str
         What the differences are of.
     elsewhere : str
@@ -109,17 +108,18 @@ def plot_regime(
     rows = -(-count // columns)
     figure = new_figure(4.9 * columns + 0.4, 3.7 * rows + 0.8)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    ways = list(dict.fromkeys(way for own in panels.values() for way in own))
+    names = sorted({tuple(name.partition(": ")[::2]) for own in panels.values() for name in own})
+    ways, mixes = (list(dict.fromkeys(name[i] for name in names)) for i in range(2))
     trails = [trail for own in panels.values() for trail in own.values()]
     most = max(float(trail.pairs.max()) for trail in trails)
     handles: dict[str, Any] = {}
-    for panel, (name, own) in zip(grid, panels.items(), strict=False):
-        for way, trail in own.items():
-            number = ways.index(way)
-            colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+    for panel, (title_of, own) in zip(grid, panels.items(), strict=False):
+        for name, trail in own.items():
+            way, _, mix = name.partition(": ")
+            colour, marker = COLOURS[ways.index(way) % len(COLOURS)], MARKERS[mixes.index(mix) % len(MARKERS)]
+            line = ("-", "--", ":")[mixes.index(mix) % 3]
             panel.plot(
-                [0, *trail.gain], [0, *trail.elsewhere], color=colour, linewidth=1.1, alpha=0.7,
-                linestyle="-" if number < len(COLOURS) else "--",
+                [0, *trail.gain], [0, *trail.elsewhere], color=colour, linewidth=1.1, alpha=0.7, linestyle=line
             )  # fmt: skip
             panel.errorbar(
                 trail.gain, trail.elsewhere, xerr=np.nan_to_num(trail.gain_half),
@@ -127,9 +127,9 @@ def plot_regime(
             )  # fmt: skip
             sizes = 22 + 90 * np.sqrt(trail.pairs / most)
             panel.scatter(trail.gain, trail.elsewhere, s=sizes, color=colour, marker=marker, zorder=3, linewidth=0)
-            handles[way] = panel.plot([], [], color=colour, marker=marker, linewidth=1.1)[0]
+            handles[name] = panel.plot([], [], color=colour, marker=marker, linewidth=1.1, linestyle=line)[0]
         panel.plot(0, 0, marker="o", color=INK, markersize=5, zorder=4)
-        panel.set_title(name, fontsize=10.5, loc="left")
+        panel.set_title(title_of, fontsize=10.5, loc="left")
         clean(panel)
     for panel in grid[count:]:
         panel.set_visible(False)
@@ -143,8 +143,8 @@ def plot_regime(
         panel.set_ylabel(f"{measure} gained\non {elsewhere}")
     legend = figure.legend(
         list(handles.values()), list(handles), loc="outside lower center", frameon=False, fontsize=9,
-        ncols=min(len(ways), 5), title="From the base model (black) through growing data: larger marks, more pairs.",
-        title_fontsize=9,
+        ncols=2 if len(mixes) > 1 else min(len(ways), 5), title_fontsize=9,
+        title="From the base model (black) through growing data: larger marks, more pairs.",
     )  # fmt: skip
     legend.get_title().set_color(GREY)
     if title:

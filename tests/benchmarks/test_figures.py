@@ -28,12 +28,16 @@ def test_regimes_are_named_where_something_lies(tmp_path, monkeypatch, gain, els
     save = figures.save
     monkeypatch.setattr(figures, "save", lambda figure, path: kept.append(figure) or save(figure, path))
     trail = Trail(np.array([1.0, 4.0]), np.array(gain), np.array([0.01, np.nan]), np.array(elsewhere), np.zeros(2))
-    plot_regime(tmp_path / "a.png", {"1 layer": {"lr 1e-4": trail}, "2 layers": {"LoRA": trail}}, title="t")
+    plot_regime(
+        tmp_path / "a.png",
+        {"1 layer": {"lr 1e-4: half": trail, "lr 1e-4: all": trail}, "2 layers": {"LoRA": trail}},
+        title="t",
+    )
     assert set(texts(kept[0]).split("\n")) == named
 
 
 def test_trails_are_gains_over_the_base(tmp_path) -> None:
-    records = list(write_store(tmp_path, 2, layers=(1, 2), seeds=2, solvers=()))
+    records = list(write_store(tmp_path, 2, layers=(1, 2), seeds=3, solvers=()))
     panels = trails_of(records, "test")
     assert list(panels) == ["mini, 1 layers", "mini, 2 layers"]
     trail = panels["mini, 2 layers"]["effectiveness only"]
@@ -48,6 +52,6 @@ def test_trails_are_gains_over_the_base(tmp_path) -> None:
 
     gains = [at(r, "away") - at(base, "away") for r in own if sum(r.pairs.values()) == 1280]
     assert trail.elsewhere[0] == pytest.approx(np.mean(gains))
-    assert trail.elsewhere_half[0] == pytest.approx(12.706 * np.std(gains, ddof=1) / np.sqrt(2), rel=1e-3)
+    assert trail.elsewhere_half[0] == pytest.approx(4.3027 * np.std(gains, ddof=1) / np.sqrt(3), rel=1e-3)
     with pytest.raises(DataError, match="other domains of role select"):
         trails_of(records, "select")

@@ -311,7 +311,11 @@ def test_a_thinned_model_is_healed_once_and_its_cost_stated(tmp_path, tokenizer,
     "changes",
     [
         {},
-        {"spend": "rows", "solver": "fixed", "training": {**settings()["training"], "batch_size": 8}},
+        {
+            "spend": "rows",
+            "solver": "fixed",
+            "training": {**settings()["training"], "batch_size": 8, "accumulation": 2},
+        },
         {"training": {**settings()["training"], "accumulation": 2}},
         {"objectives": {**settings()["objectives"], "base": {"datasets": [{"path": "home"}], "loss": "l2_base"}}},
     ],
