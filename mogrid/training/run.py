@@ -174,6 +174,7 @@ def run(
         model = given.build(progress)
         healing = _healing(model)
         if kind == "merged":
+            fold_adapters(model)  # those of its parents were folded when they were saved
             _average(model, {models(name) if name else None: share for name, share in (parents or {}).items()})
             save_model(model, folder / "model")
     started = time.perf_counter()

@@ -289,6 +289,17 @@ def test_adapters_go_on_from_a_checkpoint_and_are_folded(tmp_path, tokenizer, to
     assert any(".lora_" in name for name in states[2])
     assert not any("lora" in name for name in states[0])
     assert took[0]["parameters"] == non_embedding_parameters(found[0])
+    half = make_run(
+        given, tmp_path / "half", kind="merged", parents={"whole": 0.5, "": 0.5},
+        models=lambda name: tmp_path / name / "model",
+    )  # fmt: skip
+    assert half.parents == {"whole": 0.5, "": 0.5}
+    merged = SentenceTransformer(str(tmp_path / "half" / "model"), device="cpu").state_dict()
+    base = SentenceTransformer(str(tmp_path / "base"), device="cpu").state_dict()
+    query = next(name for name in merged if name.endswith("layer.0.attention.self.query.weight"))
+    kept = base["0.model.encoder.layer.1.attention.self.query.weight"]
+    torch.testing.assert_close(merged[query], (states[1][query] + kept) / 2)
+    assert not torch.equal(merged[query], kept)
 
 
 def test_a_thinned_model_is_healed_once_and_its_cost_stated(tmp_path, tokenizer, monkeypatch) -> None:
