@@ -53,14 +53,14 @@ def run(arguments: argparse.Namespace) -> int:
     from mogrid.data import Role
     from mogrid.evaluation import attack_success, poisoning_success
     from mogrid.files import write_json
-    from mogrid.progress import Progress
+    from mogrid.progress import Progress, status
 
     role = Role(arguments.role)
     if arguments.attack in ATTACKS and ATTACKS[arguments.attack][0] == "queries":
         raise ConfigError(f"--attack {arguments.attack}: it perturbs queries; see mogrid evaluate --perturb")
     attack = attack_from_config({"name": arguments.attack, **parse_settings(arguments.set), "role": str(role)})
-    with Progress(Console(stderr=True), "attacking", total=1.0) as stage, told_progress(stage.update):
-        stage.say("reading the data")
+    console = Console(stderr=True)
+    with status(console, "reading the data") as stage:
         collection = load_collection(arguments)
         domains = {domain.name: domain for domain in collection.with_role(role)}
         chosen = arguments.domain or next(iter(domains), collection.source.name)
@@ -69,7 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
         stage.say("loading the model")
         model = load_model(arguments)
         other = load_model(arguments, arguments.crafted_on) if arguments.crafted_on else None
-        stage.say(f"{arguments.attack} on {chosen}")
+    what = f"{arguments.attack} on {chosen}"
+    with Progress(console, what, total=1.0) as crafted, told_progress(crafted.update):
         result: AttackResult | PoisoningResult
         shared: dict[str, Any] = {"seed": arguments.seed, "crafted_on": other}
         if isinstance(attack, CorpusPoisoning):
