@@ -205,7 +205,9 @@ def expand(settings: SweepSettings, recipe: Recipe, base: Path, file: YamlFile |
                 said = ", ".join(f"{key} {_shown(value)}" for key, value in set_to.items())
                 where = f"{file.place(('vary',))}: " if file is not None else ""
                 raise ConfigError(f"{where}no recipe at {said}: {str(error).split(': ', 1)[-1]}") from error
-            points.setdefault(repr(made.identity()), Point(made, set_to, number))
+            # A share of 0 and none at all are one mix: two runs of it would pass for two seeds.
+            same = {**made.identity(), "mix": None if made.mix is None else made.shares}
+            points.setdefault(repr(same), Point(made, set_to, number))
     return Sweep(settings, recipe, base, tuple(points.values()))
 
 

@@ -110,3 +110,10 @@ def test_a_recipe_may_stand_in_the_sweep(tmp_path) -> None:
     path.write_text(yaml.safe_dump({"recipe": value, "vary": {"seeds": [0]}}, sort_keys=False))
     with pytest.raises(ConfigError, match=r"sweep\.yaml:4: seed"):
         read_sweep(path)
+
+
+def test_a_share_of_nothing_is_no_other_mix(tmp_path) -> None:
+    whole = {"effectiveness": 1.0, "ood": 0.0, "typos": 0.0}
+    made = sweep(tmp_path, {"mix": [whole, "effectiveness", {"ood": 0.0, "effectiveness": 1.0}, "equal"]})
+    assert [default_label(point.recipe) for point in made.points] == ["effectiveness only", "equal mix"]
+    assert made.points[0].recipe.mix == whole
