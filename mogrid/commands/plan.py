@@ -307,7 +307,7 @@ def show(console: Console, chosen: Plan, laws: Laws) -> None:
         console.print(Table("exchange rates", ("", *laws.objectives, "base"), rows, note))
         if chosen.method == "weighted" and chosen.model is not None:
             console.print(str(mixing_pays(laws, chosen.model, chosen.budget, chosen.preference)), highlight=False)
-    if chosen.method == "weighted" and chosen.model is not None:
+    if chosen.method == "weighted" and chosen.model is not None and not chosen.at_least:  # rivals would break bounds
         for rival in _rivals(chosen, laws):
             console.print(str(rival), highlight=False)
     for line in said_of_laws(laws, chosen.metric):

@@ -114,3 +114,11 @@ def test_a_sweep_belongs_where_its_recipe_came_from(tmp_path, capsys) -> None:
     assert not away.exists()
     assert planned(tmp_path / "runs", "--experiments", "1", "--write", str(tmp_path / "next.yaml")) == 0
     assert yaml.safe_load((tmp_path / "next.yaml").read_text())["rows"] == []
+
+
+def test_a_plan_says_what_its_rivals_would_need_but_not_past_a_bound(store, capsys) -> None:
+    asked = ("--budget", "1e13", "--preference", "effectiveness=1,ood=1")
+    assert planned(store, *asked) == 0
+    assert capsys.readouterr().out.count("is foretold to need") >= 1
+    assert planned(store, *asked, "--metric", "ndcg", "--at-least", "ood=.01") == 0
+    assert "is foretold to need" not in capsys.readouterr().out
