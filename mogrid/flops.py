@@ -1,8 +1,9 @@
 """The FLOP ledger: what every forward and backward of an encoder really cost.
 
 A forward costs 2·N·T + 4·L·H·S²·B (N weights of the encoder's matrix products, T = B·S padded tokens, L layers of width
-H); a full backward twice that, less 2·N'·T for N' frozen weights, which have no gradients of their own; one that only
-reaches the input embeddings (crafting a perturbation) once. Embedding
+H); a full backward twice that, less 2·N'·T for N' frozen weights, which have no gradients of their own, and less all of
+it for what lies below everything that is trained; one that only reaches the input embeddings (crafting a perturbation)
+once. What a processor remembers of frozen layers counts as if it were done again. Embedding
 look-ups, layer norms and activations are left out: under 1 % at width 64, less above. Torch's own counter is no
 substitute on a CPU: before 2.15 it counts scaled dot-product attention as 0.
 
@@ -97,11 +98,18 @@ def _pooler_parameters(encoder: nn.Module) -> list[nn.Parameter]:
     return list(pooler.parameters()) if isinstance(pooler, nn.Module) else []
 
 
-def _matrix_weights(encoder: nn.Module) -> tuple[int, int]:
-    """Return how many weights the encoder's matrix products have, and how many of them are frozen."""
+def _matrix_weights(encoder: nn.Module) -> tuple[int, int, int]:
+    """Return how many weights the encoder's matrix products have, how many of them are frozen, and below all else."""
     pooler = {id(p) for p in _pooler_parameters(encoder)}
-    weights = [m.weight for m in encoder.modules() if isinstance(m, nn.Linear) and id(m.weight) not in pooler]
-    return sum(w.numel() for w in weights), sum(w.numel() for w in weights if not w.requires_grad)
+    weights = {id(m.weight): m.weight for m in encoder.modules() if isinstance(m, nn.Linear)}
+    weights = {key: weight for key, weight in weights.items() if key not in pooler}
+    below = 0
+    for parameter in encoder.parameters():  # in the order that a text passes them
+        if parameter.requires_grad:
+            break
+        below += parameter.numel() if id(parameter) in weights else 0
+    frozen = sum(w.numel() for w in weights.values() if not w.requires_grad)
+    return sum(w.numel() for w in weights.values()), frozen, below
 
 
 def _entry_points(model: nn.Module) -> list[tuple[nn.Module, nn.Module]]:
@@ -194,10 +202,11 @@ class FlopLedger:
 
 
 class _ForwardHook:
-    def __init__(self, ledger: FlopLedger, weights: int, frozen: int, attention: int) -> None:
+    def __init__(self, ledger: FlopLedger, weights: int, frozen: int, below: int, attention: int) -> None:
         self.ledger = ledger
         self.weights = weights
         self.frozen = frozen
+        self.below = below
         self.attention = attention
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
@@ -219,7 +228,8 @@ class _ForwardHook:
                 if _Now.crafting:
                     ledger.charge("crafting", cost, objective)
                 else:
-                    ledger.charge("backward", 2.0 * (cost - self.frozen * rows * length), objective)
+                    reached = cost * (1 - self.below / max(self.weights, 1))
+                    ledger.charge("backward", 2.0 * (reached - (self.frozen - self.below) * rows * length), objective)
 
             hidden.register_hook(charge)
 

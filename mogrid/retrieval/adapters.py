@@ -1,4 +1,4 @@
-"""Low-rank adapters (peft) inside a retriever, and what else of it is not trained."""
+"""Low-rank adapters (peft) inside a retriever, and how its word embeddings are trained."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mogrid.retrieval.thinning import rebuild, transformers_of
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-__all__ = ["add_lora", "fold_adapters", "freeze_embeddings", "sparse_embeddings"]
+__all__ = ["add_lora", "fold_adapters", "sparse_embeddings"]
 
 
 def add_lora(
@@ -94,13 +94,6 @@ def fold_adapters(model: SentenceTransformer) -> None:
         rebuild(transformer, {}, encoder.state_dict(), "adapters cannot be folded")
     for parameter in model.parameters():
         parameter.requires_grad_(True)
-
-
-def freeze_embeddings(model: SentenceTransformer) -> None:
-    """Keep the word embeddings of every tower as they are: most of a small model's weights, and of its optimiser's."""
-    for encoder in encoders(model):
-        own: Any = encoder
-        own.get_input_embeddings().weight.requires_grad_(False)
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from sentence_transformers.util import get_device_name
 
 from mogrid.errors import ConfigError
 from mogrid.files import cache_folder
-from mogrid.retrieval.adapters import add_lora, fold_adapters, freeze_embeddings
+from mogrid.retrieval.adapters import add_lora, fold_adapters
+from mogrid.retrieval.freezing import freeze as freeze_part
 from mogrid.retrieval.healing import Heal, healed
 from mogrid.retrieval.pretrained import EMBEDDED, ROUTES, Style, load_retriever, two_towers
 from mogrid.retrieval.scratch import SIZES, build_retriever, parse_size, train_tokenizer
@@ -52,7 +53,7 @@ def base_model(
     heal: Heal | None = None,
     cache: Path | None = None,
     lora: Mapping[str, Any] | None = None,
-    freeze: str | None = None,
+    freeze: str | int | None = None,
     seed: int = 0,
     progress: Callable[[float], None] = lambda share: None,
     **style: Unpack[Style],
@@ -85,8 +86,9 @@ def base_model(
     lora : mapping, optional
         Train low-rank adapters alone; settings as in `mogrid.retrieval.adapters.add_lora`. `fold_adapters` makes a
         plain model of the result.
-    freeze : "embeddings", optional
-        Do not train the word embeddings.
+    freeze : "embeddings" or int, optional
+        Do not train the word embeddings, or all embeddings and so many of the lowest layers; see
+        `mogrid.retrieval.freezing.freeze`.
     seed : int
         Of weights that are drawn; the global generators are left as they were.
     progress : callable of the share done
@@ -101,8 +103,6 @@ def base_model(
     DataError
         There is no such model, or there is no text to learn a vocabulary from.
     """
-    if freeze not in (None, "embeddings"):
-        raise ConfigError(f"freeze must be 'embeddings', got {freeze!r}")
     if path is None:
         if layers is not None or heal is not None:
             raise ConfigError("layers are those of a pretrained model: name its path")
@@ -127,5 +127,5 @@ def base_model(
     if lora is not None:
         add_lora(model, **lora, seed=seed)
     if freeze is not None:
-        freeze_embeddings(model)
+        freeze_part(model, freeze)
     return model

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sentence_transformers.base.modules import Transformer
     from torch import Tensor
 
-__all__ = ["dropout_of", "kept_layers", "rebuild", "set_dropout", "thin", "transformers_of"]
+__all__ = ["dropout_of", "kept_layers", "rebuild", "set_dropout", "stack_of", "thin", "transformers_of"]
 
 
 def kept_layers(layers: int | Sequence[int], depth: int) -> list[int]:
@@ -65,7 +65,7 @@ def thin(model: SentenceTransformer, layers: int | Sequence[int]) -> None:
     for transformer in transformers_of(model):
         encoder: Any = transformer.model
         depth = int(getattr(encoder.config, "num_hidden_layers", 0))
-        name = _stack(encoder, depth)
+        name = stack_of(encoder, depth)
         kept = kept_layers(layers, depth)
         if len(kept) == depth:
             continue
@@ -115,12 +115,12 @@ def transformers_of(model: SentenceTransformer) -> list[Transformer]:
     return [module for module in model.modules() if isinstance(module, Transformer)]
 
 
-def _stack(encoder: nn.Module, depth: int) -> str:
-    """Return the name of the list of the encoder's layers."""
+def stack_of(encoder: nn.Module, depth: int) -> str:
+    """Return the name of the list of an encoder's layers."""
     lists = [n for n, m in encoder.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth and _alike(m)]
     found = [name for name in lists if not any(name.startswith(f"{other}.") for other in lists)]
     if len(found) != 1:
-        raise ConfigError(f"layers: {type(encoder).__name__} is no single stack of layers that could be thinned")
+        raise ConfigError(f"layers: {type(encoder).__name__} is no single stack of layers")
     return found[0]
 
 

@@ -18,6 +18,7 @@ from mogrid.data import Domain
 from mogrid.errors import DataError
 from mogrid.files import write_json
 from mogrid.flops import non_embedding_parameters
+from mogrid.retrieval.freezing import freeze
 from mogrid.retrieval.healing import Healing
 from mogrid.retrieval.merging import fill
 from mogrid.retrieval.models import fold_adapters
@@ -170,6 +171,8 @@ def run(
         )
         healing = took.get("healing")
         model = SentenceTransformer(str(folder / "model"))  # what is judged is what was saved
+        if isinstance(recipe.model.freeze, int):
+            freeze(model, recipe.model.freeze)  # what lies below is known from the training
     elif kind != "bm25":
         model = given.build(progress)
         healing = _healing(model)

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from mogrid.attacks.registry import attack_for, attack_name
 from mogrid.config import Strict
@@ -67,7 +67,9 @@ class ModelSettings(Strict):
     )
     heal: HealSettings | None = Field(default=None, description="mend a thinned model before it is trained")
     lora: LoraSettings | None = Field(default=None, description="train low-rank adapters alone")
-    freeze: Literal["embeddings"] | None = Field(default=None, description="what is not trained")
+    freeze: Literal["embeddings"] | PositiveInt | None = Field(
+        default=None, description="what is not trained: word embeddings, or all below the layers above so many"
+    )
     vocabulary: int = Field(default=8192, ge=64, description="word pieces, learned from the training text")
     dropout: float | None = Field(default=None, ge=0, lt=1, description="the model's own, .1 from scratch")
     towers: Literal[1, 2] = 1
@@ -101,6 +103,9 @@ class ModelSettings(Strict):
                 raise ValueError(f"{key} is of a pretrained model: name its `path`")
         if self.heal is not None and self.layers is None:
             raise ValueError("heal mends what thinning breaks: say which `layers` are kept")
+        kept = self.layers if isinstance(self.layers, int) else len(self.layers or ())
+        if isinstance(self.freeze, int) and 0 < kept <= self.freeze:
+            raise ValueError(f"freeze: {self.freeze} layers of {kept} leave none to train")
         return self
 
     @property
@@ -119,7 +124,7 @@ class ModelSettings(Strict):
         if self.lora is not None:
             parts.append(f"LoRA {self.lora.rank}")
         if self.freeze is not None:
-            parts.append(f"frozen {self.freeze}")
+            parts.append(f"frozen {self.freeze}" if isinstance(self.freeze, str) else f"lowest {self.freeze} frozen")
         if self.towers == 2:
             parts.append("two towers")
         return ", ".join(parts)

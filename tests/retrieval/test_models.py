@@ -311,8 +311,6 @@ def test_frozen_embeddings(encoder) -> None:
     frozen = everything - trained(model)
     assert len(frozen) == 2
     assert all(name.endswith("word_embeddings.weight") for name in frozen)
-    with pytest.raises(ConfigError, match="freeze must be 'embeddings', got 'layers'"):
-        base_model(str(encoder("Bert")), freeze="layers")
 
 
 @pytest.mark.parametrize("settings", [{}, {"lora": {"rank": 2}}, {"freeze": "embeddings"}])

@@ -142,6 +142,7 @@ def test_names_of_mixes(shares, label) -> None:
         ({"path": "org/Model-v2", "layers": 2}, "Model-v2, 2 layers"),
         ({"path": "m", "layers": [0, 5]}, "m, layers 0, 5"),
         ({"path": "m", "layers": 1, "heal": True}, "m, 1 layer, healed"),
+        ({"path": "m", "freeze": 4}, "m, lowest 4 frozen"),
         (
             {"path": "m", "lora": {"rank": 4}, "towers": 2, "freeze": "embeddings"},
             "m, LoRA 4, frozen embeddings, two towers",

@@ -21,6 +21,7 @@ from mogrid.cli import main
 from mogrid.files import latest_checkpoint, seal
 from mogrid.flops import non_embedding_parameters
 from mogrid.gradients.engine import GradientEngine
+from mogrid.retrieval import freezing
 from mogrid.retrieval.models import build_retriever
 from mogrid.training.fit import Interrupted
 from mogrid.training.recipe import read_recipe
@@ -300,6 +301,29 @@ def test_adapters_go_on_from_a_checkpoint_and_are_folded(tmp_path, tokenizer, to
     kept = base["0.model.encoder.layer.1.attention.self.query.weight"]
     torch.testing.assert_close(merged[query], (states[1][query] + kept) / 2)
     assert not torch.equal(merged[query], kept)
+
+
+@pytest.mark.parametrize("towers", [1, 2])
+def test_frozen_layers_are_remembered_to_the_same_bits(tmp_path, tokenizer, towers, monkeypatch) -> None:
+    build_retriever("3x32", tokenizer).save_pretrained(str(tmp_path / "base"), create_model_card=False)
+    given = materials(read_recipe(write_run(tmp_path, model={"path": "base", "freeze": 2, "towers": towers})), tmp_path)
+    calls = iter([False] * 5 + [True] * 20)
+    with pytest.raises(Interrupted):
+        train_model(given, tmp_path / "cut", tmp_path, stop=lambda: next(calls))
+    assert freezing._KNOWN
+    monkeypatch.setattr(freezing, "_KNOWN", type(freezing._KNOWN)())  # as in the process that goes on
+    train_model(given, tmp_path / "cut", tmp_path)
+    records = [make_run(given, tmp_path / name) for name in ("whole", "again")]  # the second knows all texts
+    found = [
+        SentenceTransformer(str(tmp_path / name / "model"), device="cpu").state_dict() for name in ("cut", "whole")
+    ]
+    base = given.build().state_dict()
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+    changed = {name for name, value in found[0].items() if not torch.equal(value, base[name])}
+    assert changed
+    assert all(".layer.2." in name for name in changed)
+    assert [r.queries for r in records[0].results] == [r.queries for r in records[1].results]
+    assert records[0].flops == records[1].flops
 
 
 def test_a_thinned_model_is_healed_once_and_its_cost_stated(tmp_path, tokenizer, monkeypatch) -> None:
