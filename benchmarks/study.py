@@ -31,10 +31,10 @@ from mogrid.report.scales import scales_of
 from mogrid.report.table import printer
 from mogrid.runs import RunStore
 from mogrid.runs.summary import summarise
-from mogrid.sweep.grid import SweepSettings, expand
+from mogrid.sweep.grid import Sweep, SweepSettings, expand
 from mogrid.sweep.measured import measured
 from mogrid.sweep.run import run_sweep
-from mogrid.training.recipe import Recipe, put
+from mogrid.training.recipe import Recipe, put, read_recipe
 
 __all__ = ["Study", "main", "read_study", "run_study"]
 
@@ -60,7 +60,7 @@ class Study(Strict):
     show: Show = Show()
 
 
-def read_study(name: str, changes: Sequence[str] = (), data: Path | None = None) -> tuple[Study, Any]:
+def read_study(name: str, changes: Sequence[str] = (), data: Path | None = None) -> tuple[Study, Sweep]:
     """Return a study and its sweep; `data` takes the place of the recipe's own folder."""
     path = STUDIES / f"{name}.yaml"
     if not path.is_file():
@@ -69,12 +69,16 @@ def read_study(name: str, changes: Sequence[str] = (), data: Path | None = None)
     value = dict(file.value)
     for key, new in parse_changes(changes).items():
         put(value, f"sweep.{key}", new)
-    if data is not None:
-        put(value, "sweep.recipe.data", str(data.resolve()))
     study = YamlFile(path, value, file.lines).parse(Study)
     settings = SweepSettings.model_validate(study.sweep)
-    recipe = YamlFile(path, study.sweep["recipe"], {}).parse(Recipe)
-    return study, expand(settings, recipe, ROOT)
+    base = ROOT
+    if isinstance(settings.recipe, str):
+        recipe, base = read_recipe(ROOT / settings.recipe), (ROOT / settings.recipe).parent
+    else:
+        recipe = YamlFile(path, settings.recipe, {}).parse(Recipe)
+    if data is not None:
+        recipe = recipe.change({"data": str(data.resolve())})
+    return study, expand(settings, recipe, base)
 
 
 def run_study(name: str, store: Path, console: Console, *, data: Path | None, changes: Sequence[str] = ()) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mogrid.errors import EvaluationError
+from mogrid.retrieval.linear import fast_products
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -87,11 +88,12 @@ def encode(
         training = model.training
         model.eval()
         try:
-            if _takes_token_batches(model, kind):
-                tokens = batch_tokens or (2048 if model.device.type == "cpu" else 65536)
-                embeddings = _encode_by_tokens(model, distinct, kind, tokens, preprocess or model.preprocess, said)
-            else:
-                embeddings = _encode_by_itself(model, distinct, kind, said)
+            with fast_products(model):
+                if _takes_token_batches(model, kind):
+                    tokens = batch_tokens or (2048 if model.device.type == "cpu" else 65536)
+                    embeddings = _encode_by_tokens(model, distinct, kind, tokens, preprocess or model.preprocess, said)
+                else:
+                    embeddings = _encode_by_itself(model, distinct, kind, said)
         finally:
             model.train(training)
     embeddings = np.ascontiguousarray(comparable(model, embeddings), dtype=np.float32)

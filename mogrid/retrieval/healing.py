@@ -26,6 +26,7 @@ from mogrid.errors import DataError
 from mogrid.files import load_state, save_state, write_json
 from mogrid.flops import FlopLedger, charging
 from mogrid.retrieval.encode import Kind, prompt_of
+from mogrid.retrieval.linear import fast_products
 from mogrid.retrieval.thinning import dropout_of, rebuild, set_dropout, transformers_of
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def heal(
     for model in (student, teacher):
         model.max_seq_length = min(settings.max_length, model.max_seq_length or settings.max_length)
     try:
-        with FlopLedger(student) as ledger:
+        with FlopLedger(student) as ledger, fast_products(student), fast_products(teacher):
             with charging(teacher):
                 wanted = _embed(teacher, chosen)
             before = _likeness(student, chosen[:held], wanted[:held])

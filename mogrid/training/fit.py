@@ -25,6 +25,7 @@ from mogrid.flops import FlopLedger, non_embedding_parameters
 from mogrid.objectives.registry import loss_from_config
 from mogrid.retrieval.adapters import sparse_embeddings
 from mogrid.retrieval.encode import prompt_of, similarity
+from mogrid.retrieval.linear import fast_products
 from mogrid.retrieval.models import ROUTES, Heal, base_model
 from mogrid.retrieval.tokens import remembering
 from mogrid.trainer import KeepBest, ParetoTrainer, ParetoTrainingArguments
@@ -129,7 +130,7 @@ def fit(
     for callback in (keeping, watch):  # a checkpoint is sealed when all of it is there
         if callback is not None:
             trainer.add_callback(callback)
-    with sparse_embeddings(model):
+    with sparse_embeddings(model), fast_products(model):
         _go_on(trainer, last[0] if last else None, keeping)
     if watch.stopped:
         raise Interrupted
