@@ -16,9 +16,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,13 +51,16 @@ from mogrid.sweep.planned import changes_of
 from mogrid.sweep.run import drain_cells
 from mogrid.training.recipe import Recipe, read_recipe
 from mogrid.training.run import materials
-from mogrid.tune.verdict import gain_of
+from mogrid.tune.verdict import gains_told
 
 __all__ = ["main"]
 
 RECIPE = Path(__file__).parent / "recipes" / "dpr.yaml"
-_PILOTS = (0.25, 0.75)  # of the full number of pairs
+_PILOTS = (0.25, 0.6)  # of the full number of pairs
+_PILOT_SEEDS = 2
 _MERGED = 0.5
+_METRIC = "ndcg"
+"""What the preference is stated in: contrastive entropy is moved by losses, too, that leave the ranking as it is."""
 _LEAST = 10  # steps
 
 
@@ -71,7 +76,7 @@ class Job:
         The folder that its paths are relative to.
     preference : dict of objective to importance
     seeds : list of int
-        Of the full trainings; pilots have the first.
+        Of the full trainings; pilots have the first two.
     out : Path
     workers : int
     """
@@ -92,7 +97,7 @@ class Job:
 def pilots(job: Job) -> Sweep:
     """Return short trainings over mixes, judged by the objectives' own measures alone: no test data are looked at."""
     pairs = [max(round(share * (job.recipe.training.pairs or 0)), job.recipe.training.batch_size) for share in _PILOTS]
-    vary = {"pairs": pairs, "mix": ["corners", "equal"], "seed": job.seeds[:1]}
+    vary = {"pairs": pairs, "mix": ["corners", "equal"], "seed": job.seeds[:_PILOT_SEEDS]}
     return job.sweep(
         job.recipe.change({"evaluation.role": "select", "evaluation.perturb": [], "training.checkpoints": 1}),
         vary,
@@ -118,6 +123,8 @@ def drain(job: Job, sweeps: Sequence[Sweep], folder: str, console: Console) -> l
     """Run what is not finished of some sweeps that share a store; return their cells."""
     store = job.out / folder
     store.mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):  # what a pair costs is measured once
+        shutil.copytree(job.out / "pilots" / "cache", store / "cache", dirs_exist_ok=True)
     with status(console, f"reading the data of the {folder}") as stage:
         found = [cell for sweep in sweeps for cell in cells_of(sweep, store, lambda said: stage.update(said=said))]
     cells: dict[str, Cell] = {}
@@ -155,7 +162,7 @@ def _kept_plan(job: Job, laws: Laws, given: Measured, budget: float) -> tuple[Pl
     if path.is_file():
         value = json.loads(path.read_text("utf-8"))
         return Plan(**{**value["plan"], "edge": tuple(value["plan"]["edge"])}), value["set"]
-    made = plan(laws, budget, preference=job.preference, recipe=given.recipe.family())
+    made = plan(laws, budget, preference=job.preference, metric=_METRIC, recipe=given.recipe.family())
     chosen = changes_of(made, given)
     write_json(path, {"plan": made.to_json(), "set": chosen})
     return made, chosen
@@ -177,16 +184,17 @@ def _show(
 ) -> None:
     show_plan(console, made, laws)
     plot_exchange(
-        job.out / "exchange.png", laws.exchange("ce"), title="What a pair of one objective is worth to another"
+        job.out / "exchange.png", laws.exchange(_METRIC), title="What a pair of one objective is worth to another"
     )
     trained = [record for record in records if record.kind == "trained"]
     console.print(_foretold(made, [record for record in trained if record.label == label]))
     summary = summarise(records, "test", baseline="base")
     console.print(results_table(summary, f"{job.recipe.model.label} on test-role data", about=("FLOPs", "seeds")))
     _draw(job, laws, made, records, label)
+    places = materials(job.recipe, job.base).judging.objectives
     for baseline in dict.fromkeys(("base", f"{next(iter(job.recipe.objectives))} only", "equal mix")):
         if baseline != label:
-            console.print(_by_preference(job, records, label, baseline), highlight=False)
+            console.print(gains_told(records, label, baseline, places, job.preference, "test"), highlight=False)
             console.print(_verdict(records, label, baseline), highlight=False)
 
 
@@ -206,22 +214,13 @@ def _foretold(made: Plan, own: list[RunRecord]) -> Table:
 
 def _draw(job: Job, laws: Laws, made: Plan, records: list[RunRecord], label: str) -> None:
     drawn = [record for record in records if record.kind != "bm25"]
-    front = front_of(drawn, "ce")
-    foretold = planned_front(laws, made.budget)
+    front = front_of(drawn, _METRIC)
+    foretold = planned_front(laws, made.budget, metric=_METRIC)
     styles = {record.label: Style(COLOURS[0], group=record.kind) for record in drawn}
     styles[label] = Style(COLOURS[1], group="the plan's choice")
-    axes = {name: f"{name}, CE (nats)" for name in front.objectives}
+    axes = {name: f"{name}, 1 − nDCG@10" for name in front.objectives}
     title = "Objectives on select-role data; small dots: the front foretold from the pilots"
-    plot_front(job.out / "front.png", front, styles, axes, predicted=foretold.losses(), title=title)
-
-
-def _by_preference(job: Job, records: list[RunRecord], label: str, baseline: str) -> str:
-    """Say what the preference's mean of the objectives' test-role nDCG@10 gains."""
-    first, second = ([record for record in records if record.label == name] for name in (label, baseline))
-    test = gain_of(first, second, materials(job.recipe, job.base).judging.objectives, job.preference, "test")
-    gain = f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}], p = {test.p_value:.4f}"
-    asked = " : ".join(f"{job.preference.get(name, 0.0):g}" for name in job.recipe.objectives)
-    return f"{label} against {baseline}, by the preference {asked}: {gain}"
+    plot_front(job.out / "front.png", front, styles, axes, predicted=foretold.losses(_METRIC), title=title)
 
 
 def _verdict(records: list[RunRecord], label: str, baseline: str) -> str:

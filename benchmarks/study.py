@@ -35,6 +35,8 @@ from mogrid.sweep.grid import Sweep, SweepSettings, expand
 from mogrid.sweep.measured import measured
 from mogrid.sweep.run import run_sweep
 from mogrid.training.recipe import Recipe, put, read_recipe
+from mogrid.training.run import materials
+from mogrid.tune.verdict import gains_told
 
 __all__ = ["Study", "main", "read_study", "run_study"]
 
@@ -48,7 +50,8 @@ class Show(Strict):
     role: str = "test"
     baseline: str = "base"
     regime: bool = Field(default=False, description="draw gains in domain against changes elsewhere")
-    preference: dict[str, float] | None = None
+    preference: dict[str, float] | None = Field(default=None, description="gains by it, over the baseline, are told")
+    laws: bool = Field(default=False, description="draw exchange rates, and say what laws hold")
     where: list[str] = Field(default_factory=list)
 
 
@@ -89,7 +92,7 @@ def run_study(name: str, store: Path, console: Console, *, data: Path | None, ch
 
 def show_study(name: str, store: Path, console: Console) -> None:
     """Draw the tables, laws and figures of a study from its records alone."""
-    study, _ = read_study(name)
+    study, sweep = read_study(name)
     runs = RunStore(store)
     records = list(runs.records())
     if not records:
@@ -101,9 +104,17 @@ def show_study(name: str, store: Path, console: Console) -> None:
             console.print(f"no run at {scale.name} is called {study.show.baseline!r}: nothing is tested")
         summary = summarise(rows, study.show.role, baseline=study.show.baseline, draws=400)
         console.print(results_table(summary, f"{scale.name}, {study.show.role}-role data", about=("FLOPs", "seeds")))
+        labels = list(dict.fromkeys(record.label for record in rows))
+        if study.show.preference is None or study.show.baseline not in labels:
+            continue
+        places = materials(sweep.recipe, sweep.base).judging.objectives
+        for label in labels:
+            if label != study.show.baseline:
+                gain = gains_told(rows, label, study.show.baseline, places, study.show.preference, study.show.role)
+                console.print(gain, highlight=False)
     if study.show.regime:
         plot_regime(store / "regime.png", trails_of(records, study.show.role), title=study.title)
-    if study.show.preference is None:
+    if not study.show.laws:
         return
     laws = fit_laws(measured(runs, study.show.where).measurements)
     for metric in laws.metrics:

@@ -130,7 +130,8 @@ def run(arguments: argparse.Namespace) -> int:
             title = f"Exchange rates from {arguments.store}"
             plot_exchange(arguments.figure, laws.exchange(arguments.metric), title=title)
     if arguments.json:
-        print(json.dumps({**chosen.to_json(), "laws": laws.to_json()}, indent=1))
+        needed = [rival.to_json() for rival in _rivals(chosen, laws)]
+        print(json.dumps({**chosen.to_json(), "needed": needed, "laws": laws.to_json()}, indent=1))
         return 0
     console = printer()
     show(console, chosen, laws)
@@ -265,7 +266,12 @@ def flops_of(arguments: argparse.Namespace, given: Measured) -> float:
 
 
 def _rivals(chosen: Plan, laws: Laws) -> list[Needed]:
-    """Return how many times the FLOPs the objective that counts most alone, and the equal mix, need."""
+    """Return how many times the FLOPs the objective that counts most alone, and the equal mix, need.
+
+    Nothing where they cannot be asked: rivals would break bounds.
+    """
+    if chosen.method != "weighted" or chosen.model is None or chosen.at_least:
+        return []
     names, preference = laws.objectives, chosen.preference or {}
     first = max(names, key=lambda name: preference.get(name, 0.0))
     mixes = {f"{first} only": {first: 1.0}, "equal mix": dict.fromkeys(names, 1 / len(names))}
@@ -306,10 +312,10 @@ def show(console: Console, chosen: Plan, laws: Laws) -> None:
         note = "a row: what a pair of each is worth to this one, in pairs of its own; what the base brings, in pairs"
         console.print(Table("exchange rates", ("", *laws.objectives, "base"), rows, note))
         if chosen.method == "weighted" and chosen.model is not None:
-            console.print(str(mixing_pays(laws, chosen.model, chosen.budget, chosen.preference)), highlight=False)
-    if chosen.method == "weighted" and chosen.model is not None and not chosen.at_least:  # rivals would break bounds
-        for rival in _rivals(chosen, laws):
-            console.print(str(rival), highlight=False)
+            pays = mixing_pays(laws, chosen.model, chosen.budget, chosen.preference, metric=chosen.metric)
+            console.print(str(pays), highlight=False)
+    for rival in _rivals(chosen, laws):
+        console.print(str(rival), highlight=False)
     for line in said_of_laws(laws, chosen.metric):
         console.print(f"law of {line}", highlight=False)
     for note in chosen.edge:

@@ -35,6 +35,11 @@ class Needed:
     low: float
     high: float
 
+    def to_json(self) -> dict[str, str | float | None]:
+        """Return plain values; None for what lies beyond."""
+        told = {"value": self.value, "low": self.low, "high": self.high}
+        return {"rival": self.rival, **{name: x if np.isfinite(x) else None for name, x in told.items()}}
+
     def __str__(self) -> str:
         told = (self.value, self.low, self.high)
         value, low, high = (f"{x:.2g}" if np.isfinite(x) else f"more than {REACH:.0f}" for x in told)

@@ -19,7 +19,7 @@ from mogrid.training.recipe import Recipe
 from mogrid.training.run import Materials
 from mogrid.tune.shares import interval, preferred, values_of
 
-__all__ = ["Verdict", "gain_of", "testing_recipe", "verdict_of"]
+__all__ = ["Verdict", "gain_of", "gains_told", "testing_recipe", "verdict_of"]
 
 _ALL = "preference"
 
@@ -144,6 +144,22 @@ def gain_of(
         return {query: float(np.mean([own[query] for own in found])) for query in found[0]}
 
     return _tested(values(first), values(second))
+
+
+def gains_told(
+    records: Sequence[RunRecord],
+    label: str,
+    baseline: str,
+    objectives: Places,
+    preference: Mapping[str, float],
+    role: str,
+) -> str:
+    """Say how much better one system of some records is than another by a preference; parameters as for `gain_of`."""
+    first, second = ([record for record in records if record.label == name] for name in (label, baseline))
+    test = gain_of(first, second, objectives, preference, role)
+    asked = " : ".join(f"{preference.get(name, 0.0):g}" for name in objectives)
+    gain = f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}], p = {test.p_value:.4f}"
+    return f"{label} against {baseline}, by the preference {asked}: {gain}"
 
 
 def _tested(first: Mapping[str, float], second: Mapping[str, float]) -> PairedTest:

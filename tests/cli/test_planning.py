@@ -47,6 +47,22 @@ def test_plan_and_recipe_say_the_same(store, tmp_path, capsys, wanted, mix) -> N
     assert apply_plan(swept, tmp_path / "plan.json").identity() == best.identity()
 
 
+def test_what_rivals_need_is_in_the_json(store, capsys) -> None:
+    asked = ("--budget", "1e13", "--preference", "effectiveness=3,ood=1", "--metric", "ndcg")
+    assert planned(store, *asked, "--json") == 0
+    needed = {rival["rival"]: rival for rival in json.loads(capsys.readouterr().out)["needed"]}
+    assert needed
+    assert needed.keys() <= {"effectiveness only", "equal mix"}
+    assert planned(store, *asked) == 0
+    out = capsys.readouterr().out
+    for name, rival in needed.items():
+        assert rival["low"] <= rival["value"]
+        value = f"{rival['value']:.2g}" if rival["value"] is not None else "more than 10"
+        assert f"{name} is foretold to need {value} [" in " ".join(out.split())
+    assert planned(store, "--budget", "1e13", "--at-least", "ood=0.01", "--metric", "ndcg", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["needed"] == []
+
+
 @pytest.mark.parametrize("budget", [(), ("--budget", "1e14", "--preference", "effectiveness=3,ood=1")])
 def test_proposed_runs_are_a_sweep_of_the_same_recipe(store, tmp_path, capsys, budget) -> None:
     path = tmp_path / "next.yaml"
