@@ -1,8 +1,9 @@
-"""Worker processes of this machine that drain a store, one thread each: small encoders gain more from that than from
-threads."""
+"""Worker processes of this machine that drain stores, one thread each: small encoders gain more from that than from
+threads. They stay until their parent ends: what they have imported, read and remembered serves the next store."""
 
 from __future__ import annotations
 
+import atexit
 import logging
 import multiprocessing as mp
 import os
@@ -11,6 +12,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -27,6 +30,8 @@ __all__ = ["Halt", "run_in_processes", "threads_of"]
 
 _POLL = 0.5  # seconds
 _LEAVE = 60.0  # seconds that a worker has for its checkpoint
+_SOON = 5.0  # seconds that one has who waits
+_LOOK = 2.0  # seconds between two looks at whether the parent is there
 
 
 class Halt:
@@ -68,7 +73,7 @@ def run_in_processes(
     halt : Halt
         How workers are asked to stop at a checkpoint.
     workers : int
-        Processes; each imports what it needs once.
+        Processes; each imports what it needs once, and those of an earlier call are taken again.
     threads : int
         Of each worker.
     look : callable
@@ -81,28 +86,23 @@ def run_in_processes(
     KeyboardInterrupt
         Ctrl-C, likewise.
     """
-    context = mp.get_context("spawn")
-    said: Any = context.Queue()
-    with threads_of(threads):
-        processes = [
-            context.Process(target=_worker, args=(list(cells), work, halt, threads, said), daemon=True)
-            for _ in range(min(workers, len(cells)))
-        ]
-        for process in processes:
-            process.start()
+    crew = _crew_of(min(workers, len(cells)), threads)
+    members = crew.members[: min(workers, len(cells))]
+    for _, inbox in members:
+        inbox.put((list(cells), work, halt))
     failure, interrupted = "", False
     answers = 0
     try:
-        while answers < len(processes):
+        while answers < len(members):
             try:
                 look()
-                kind, message = said.get(timeout=_POLL)
+                kind, message = crew.said.get(timeout=_POLL)
                 answers += 1
                 if kind == "error":
                     failure = failure or message
                     halt.set()
             except queue.Empty:
-                if sum(not process.is_alive() for process in processes) > answers and said.empty():
+                if sum(not process.is_alive() for process, _ in members) > 0 and crew.said.empty():
                     failure = failure or "a worker process died (killed, or out of memory?)"
                     halt.set()
                     break
@@ -110,16 +110,65 @@ def run_in_processes(
                 interrupted = True
                 halt.set()
     finally:
-        until = time.monotonic() + _LEAVE
-        for process in processes:
-            process.join(timeout=max(until - time.monotonic(), 0.1) if halt() else None)
-            if process.is_alive():
-                process.kill()
+        if halt() or answers < len(members):
+            crew.dismiss(_LEAVE if halt() else None)
         halt.clear()
     if failure:
         raise CellError(failure)
     if interrupted:
         raise KeyboardInterrupt
+
+
+@dataclass
+class _Crew:
+    """Workers with their inboxes, and what they were started in: threads, folder and environment."""
+
+    threads: int
+    place: tuple[str, tuple[tuple[str, str], ...]]
+    said: Any
+    members: list[tuple[Any, Any]] = field(default_factory=list)
+
+    def grow(self, count: int) -> None:
+        """Start workers until there are so many."""
+        context = mp.get_context("spawn")
+        with threads_of(self.threads):
+            while len(self.members) < count:
+                inbox = context.Queue()
+                process = context.Process(target=_worker, args=(inbox, self.threads, self.said), daemon=True)
+                process.start()
+                self.members.append((process, inbox))
+
+    def dismiss(self, timeout: float | None) -> None:
+        """Let workers leave when they are done with what they are at; kill those that are not in time (seconds)."""
+        for _, inbox in self.members:
+            inbox.put(None)
+        until = time.monotonic() + (timeout or 0.0)
+        for process, _ in self.members:
+            process.join(timeout=None if timeout is None else max(until - time.monotonic(), 0.1))
+            if process.is_alive():
+                process.kill()
+        self.members.clear()
+
+
+_crew: _Crew | None = None
+
+
+def _crew_of(count: int, threads: int) -> _Crew:
+    """Return workers of this very environment, some of them new."""
+    global _crew
+    place = os.getcwd(), tuple(sorted(os.environ.items()))
+    able = _crew is not None and _crew.members and all(process.is_alive() for process, _ in _crew.members)
+    if _crew is None or not able or (_crew.threads, _crew.place) != (threads, place):
+        _end()
+        _crew = _Crew(threads, place, mp.get_context("spawn").Queue())
+    _crew.grow(count)
+    return _crew
+
+
+@atexit.register
+def _end() -> None:
+    if _crew is not None:
+        _crew.dismiss(_SOON)
 
 
 class threads_of:
@@ -146,14 +195,26 @@ class threads_of:
                 os.environ[name] = value
 
 
-def _worker(cells: list[Cell], work: Work, halt: Halt, threads: int, said: Any) -> None:
+def _worker(inbox: Any, threads: int, said: Any) -> None:
     # Ctrl-C, and SIGTERM from a scheduler, reach the whole process group: the parent asks for the stop, so that a step
     # is never cut in half.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_halt_with_parent, args=(os.getppid(), halt), daemon=True).start()
+    parent = os.getppid()
     torch.set_num_threads(threads)
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)  # the terminal is the bar's
+    while os.getppid() == parent:
+        with suppress(queue.Empty):
+            job = inbox.get(timeout=_LOOK)
+            if job is None:
+                return
+            cells, work, halt = job
+            _drained(cells, work, halt, parent, said)
+
+
+def _drained(cells: list[Cell], work: Work, halt: Halt, parent: int, said: Any) -> None:
+    over = threading.Event()
+    threading.Thread(target=_halt_with_parent, args=(parent, halt, over), daemon=True).start()
     try:
         drain(cells, work, halt)
         said.put(("done", ""))
@@ -162,10 +223,13 @@ def _worker(cells: list[Cell], work: Work, halt: Halt, threads: int, said: Any) 
     except CellError as error:
         halt.set()  # before this worker's siblings take another cell
         said.put(("error", str(error)))
+    finally:
+        over.set()
 
 
-def _halt_with_parent(parent: int, halt: Halt) -> None:
+def _halt_with_parent(parent: int, halt: Halt, over: threading.Event) -> None:
     """A killed parent cannot ask for a stop: leave at the next checkpoint instead of running on unseen."""
     while os.getppid() == parent:
-        time.sleep(2.0)
+        if over.wait(_LOOK):
+            return
     halt.set()

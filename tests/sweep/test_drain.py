@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -104,6 +106,55 @@ def test_processes_share_the_cells(tmp_path) -> None:
     assert {r.name for r in found} == {cell.name for cell in some}
     assert os.getpid() not in {r.seed for r in found}
     assert not (tmp_path / "halt").exists()
+
+
+def test_processes_stay_for_the_next_store_of_the_same_environment(tmp_path, monkeypatch) -> None:
+    def workers(name: str) -> set[int]:
+        run_in_processes(cells(tmp_path / name, 3), write, Halt(tmp_path / "halt"), workers=1)
+        return {r.seed for r in RunStore(tmp_path / name)}
+
+    (first,) = workers("a")
+    assert workers("b") == {first}
+    monkeypatch.setenv("SOMETHING", "else")
+    assert first not in workers("c")
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+
+
+@pytest.mark.slow
+def test_idle_processes_end_with_their_parent(tmp_path) -> None:
+    code = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from mogrid.sweep.pool import Halt, run_in_processes\n"
+        "from tests.sweep.test_drain import cells, write\n"
+        "place = Path(sys.argv[1])\n"
+        "if __name__ == '__main__':\n"
+        "    run_in_processes(cells(place, 2), write, Halt(place / 'halt'), workers=1)\n"
+        "    if sys.argv[2] == 'killed':\n"
+        "        os.kill(os.getpid(), 9)\n"
+    )
+    (tmp_path / "parent.py").write_text(code)
+    for end in ("left", "killed"):
+        store = tmp_path / end
+        done = subprocess.run([sys.executable, str(tmp_path / "parent.py"), str(store), end], env=_environment())
+        assert done.returncode == (0 if end == "left" else -9)
+        (worker,) = {r.seed for r in RunStore(store)}
+        until = time.monotonic() + 20
+        while time.monotonic() < until and _alive(worker):
+            time.sleep(0.1)
+        assert not _alive(worker)
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_a_failure_in_a_process_stops_the_others(tmp_path) -> None:
