@@ -51,6 +51,7 @@ class Show(Strict):
     baseline: str = "base"
     regime: bool = Field(default=False, description="draw gains in domain against changes elsewhere")
     preference: dict[str, float] | None = Field(default=None, description="gains by it, over the baseline, are told")
+    together: bool = Field(default=False, description="one table of all runs, whatever their FLOPs")
     laws: bool = Field(default=False, description="draw exchange rates, and say what laws hold")
     where: list[str] = Field(default_factory=list)
 
@@ -98,12 +99,13 @@ def show_study(name: str, store: Path, console: Console) -> None:
     if not records:
         raise DataError(f"{store}: no finished run; leave --show out to make some")
     console.print(study.title, style="bold")
-    for scale in sorted(scales_of(records), key=lambda scale: (scale.trained[0].parameters, scale.flops)):
-        rows = scale.rows(records)
+    scales = sorted(scales_of(records), key=lambda scale: (scale.trained[0].parameters, scale.flops))
+    tables = {scale.name: scale.rows(records) for scale in scales}
+    for title, rows in {study.title: records}.items() if study.show.together else tables.items():
         if study.show.baseline not in {record.label for record in rows}:
-            console.print(f"no run at {scale.name} is called {study.show.baseline!r}: nothing is tested")
+            console.print(f"no run at {title} is called {study.show.baseline!r}: nothing is tested")
         summary = summarise(rows, study.show.role, baseline=study.show.baseline, draws=400)
-        console.print(results_table(summary, f"{scale.name}, {study.show.role}-role data", about=("FLOPs", "seeds")))
+        console.print(results_table(summary, f"{title}, {study.show.role}-role data", about=("FLOPs", "seeds")))
         labels = list(dict.fromkeys(record.label for record in rows))
         if study.show.preference is None or study.show.baseline not in labels:
             continue
