@@ -78,6 +78,13 @@ def test_what_it_cannot_do_is_left_to_torch(calls) -> None:
             slope.sum().backward()
 
 
+def test_looking_for_the_library_draws_nothing() -> None:
+    linear._product.cache_clear()
+    before = torch.get_rng_state()
+    linear._product()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_without_such_a_processor_nothing_changes(monkeypatch) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     linear._product.cache_clear()
