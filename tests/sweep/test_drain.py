@@ -122,8 +122,8 @@ def test_processes_stay_for_the_next_store_of_the_same_environment(tmp_path, mon
 
 
 @pytest.mark.slow
-def test_idle_processes_end_with_their_parent(tmp_path) -> None:
-    code = (
+def test_idle_processes_end_with_their_killed_parent(tmp_path) -> None:
+    (tmp_path / "parent.py").write_text(
         "import os, sys\n"
         "from pathlib import Path\n"
         "from mogrid.sweep.pool import Halt, run_in_processes\n"
@@ -131,23 +131,16 @@ def test_idle_processes_end_with_their_parent(tmp_path) -> None:
         "place = Path(sys.argv[1])\n"
         "if __name__ == '__main__':\n"
         "    run_in_processes(cells(place, 2), write, Halt(place / 'halt'), workers=1)\n"
-        "    if sys.argv[2] == 'killed':\n"
-        "        os.kill(os.getpid(), 9)\n"
+        "    os.kill(os.getpid(), 9)\n"
     )
-    (tmp_path / "parent.py").write_text(code)
-    for end in ("left", "killed"):
-        store = tmp_path / end
-        done = subprocess.run([sys.executable, str(tmp_path / "parent.py"), str(store), end], env=_environment())
-        assert done.returncode == (0 if end == "left" else -9)
-        (worker,) = {r.seed for r in RunStore(store)}
-        until = time.monotonic() + 20
-        while time.monotonic() < until and _alive(worker):
-            time.sleep(0.1)
-        assert not _alive(worker)
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, str(tmp_path / "parent.py"), str(tmp_path / "runs")]
+    assert subprocess.run(command, env=environment).returncode == -9
+    (worker,) = {r.seed for r in RunStore(tmp_path / "runs")}
+    until = time.monotonic() + 30
+    while time.monotonic() < until and _alive(worker):
+        time.sleep(0.1)
+    assert not _alive(worker)
 
 
 def _alive(pid: int) -> bool:
