@@ -327,9 +327,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chooser", description=__doc__.splitlines()[0])
     parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="runs, or a file of measurements")
     parser.add_argument("--where", action="append", default=[], metavar="KEY=VALUE", help="of runs of several recipes")
-    parser.add_argument(
-        "--beside", action="append", default=[], metavar="KEY=VALUE", help="of another base model's runs"
-    )
+    parser.add_argument("--beside", action="append", default=[], metavar="KEY=VALUE", help="of another base model")
     parser.add_argument("--metric", default="ndcg", choices=["ndcg", "ce"])
     parser.add_argument("--pilots", type=float, default=1.2, help="FLOPs for pilots, in trainings of full length")
     parser.add_argument("--repetitions", type=int, default=10)

@@ -138,14 +138,17 @@ def drain(job: Job, sweeps: Sequence[Sweep], folder: str, console: Console) -> l
 def run(job: Job, console: Console, printed: Console) -> None:
     """Do the whole job, or what of it is left, and print what came out."""
     started = time.monotonic()
-    _announce(job, console)
+    pairs = job.recipe.training.pairs or 0
+    console.print(
+        f"{job.recipe.model.label}: {len(pilots(job).points)} pilots of up to {_PILOTS[-1] * pairs:,.0f} pairs, a "
+        f"plan, 5 strategies x {len(job.seeds)} seeds of {pairs:,} pairs, merged and judged; {job.workers} at a time",
+        highlight=False,
+    )
     drain(job, [pilots(job)], "pilots", console)
     with status(console, "fitting laws to the pilots"):
         given = measured(RunStore(job.out / "pilots"))
         laws = fit_laws(given.measurements)
-    pairs = float(job.recipe.training.pairs or 0)
-    costs = laws.costs.per_pair(float(given.measurements.parameters[0]))
-    budget = float(pairs * np.mean(costs))
+    budget = float(pairs * np.mean(laws.costs.per_pair(float(given.measurements.parameters[0]))))
     made, chosen = _kept_plan(job, laws, given, budget)
     cells = drain(job, finals(job, chosen), "finals", console)
     store = RunStore(job.out / "finals")
@@ -168,24 +171,12 @@ def _kept_plan(job: Job, laws: Laws, given: Measured, budget: float) -> tuple[Pl
     return made, chosen
 
 
-def _announce(job: Job, console: Console) -> None:
-    count = len(pilots(job).points)
-    pairs = job.recipe.training.pairs or 0
-    console.print(
-        f"{job.recipe.model.label}: {count} pilots of up to {_PILOTS[-1] * pairs:,.0f} pairs, a plan, then 5 "
-        f"strategies x {len(job.seeds)} seeds of {pairs:,} pairs, merged and judged; {job.workers} runs at a time. "
-        "The pace of the first pilots says how long it takes.",
-        highlight=False,
-    )
-
-
 def _show(
     job: Job, given: Measured, laws: Laws, made: Plan, records: list[RunRecord], label: str, console: Console
 ) -> None:
     show_plan(console, made, laws)
-    plot_exchange(
-        job.out / "exchange.png", laws.exchange(_METRIC), title="What a pair of one objective is worth to another"
-    )
+    title = "What a pair of one objective is worth to another"
+    plot_exchange(job.out / "exchange.png", laws.exchange(_METRIC), title=title)
     trained = [record for record in records if record.kind == "trained"]
     console.print(_foretold(made, [record for record in trained if record.label == label]))
     summary = summarise(records, "test", baseline="base")
@@ -262,9 +253,7 @@ def _job(arguments: argparse.Namespace) -> Job:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; return the process's exit code: 0 done, 2 bad input, 3 interrupted and resumable."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.dpr", description=__doc__.split("\n")[0])
-    parser.add_argument(
-        "--recipe", type=Path, metavar="YAML", help="another recipe (default: benchmarks/recipes/dpr.yaml)"
-    )
+    parser.add_argument("--recipe", type=Path, metavar="YAML", help="(default: benchmarks/recipes/dpr.yaml)")
     parser.add_argument("--encoder", metavar="MODEL", help="a folder or Hub id, whole, in place of the recipe's")
     parser.add_argument("--scratch", metavar="SIZE", help="from scratch instead, such as 1x64")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of data sets (default: the embedded data)")
