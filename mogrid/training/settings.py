@@ -68,7 +68,8 @@ class ModelSettings(Strict):
     heal: HealSettings | None = Field(default=None, description="mend a thinned model before it is trained")
     lora: LoraSettings | None = Field(default=None, description="train low-rank adapters alone")
     freeze: Literal["embeddings"] | PositiveInt | None = Field(
-        default=None, description="what is not trained: word embeddings, or all below the layers above so many"
+        default=None,
+        description="what is not trained: word embeddings, or all of them and so many of the lowest layers",
     )
     vocabulary: int = Field(default=8192, ge=64, description="word pieces, learned from the training text")
     dropout: float | None = Field(default=None, ge=0, lt=1, description="the model's own, .1 from scratch")
