@@ -5,6 +5,7 @@
 One GPU per process over NCCL where there are enough, else the CPU over gloo. `python examples/two_gpus.py` works, too.
 """
 
+import gc
 import os
 from itertools import product
 from tempfile import TemporaryDirectory
@@ -43,8 +44,7 @@ texts = [text for dataset in train.values() for column in ("query", "document") 
 model = build_retriever("1x64", train_tokenizer(texts, 250), normalise=True)  # seeded: equal on every rank
 with TemporaryDirectory() as out:
     settings: dict[str, Any] = {"num_train_epochs": 30, "learning_rate": 2e-3, "save_strategy": "no"}
-    if world > 1:
-        settings["ddp_backend"] = "nccl" if on_gpus else "gloo"
+    settings |= {"ddp_backend": "nccl" if on_gpus else "gloo"} if world > 1 else {}
     arguments = ParetoTrainingArguments(
         out, use_cpu=not on_gpus, per_device_train_batch_size=12 // world, report_to="none", **settings
     )
@@ -74,4 +74,9 @@ if trainer.is_world_process_zero():
     for name, loss in after.items():
         print(f"{name:14} {before[name]:6.3f} {loss:6.3f} {weights[name]:12.2f}")
 if world > 1:
+    del (
+        trainer,
+        losses,
+    )  # they hold the group; gloo's threads end with it, and those alive at exit can abort the process
+    gc.collect()
     dist.destroy_process_group()

@@ -59,7 +59,7 @@ def training_pairs(domain: Domain, role: Role = Role.TRAIN, *, negatives: int | 
     split = domain.split(role)
     ids = _document_ids(domain)
     relevant = _relevant(domain, ids)
-    brought = hard_negatives(domain)
+    brought = _brought(domain, relevant)
     if negatives is None:
         negatives = min(max(map(len, brought.values()), default=0), BROUGHT)
     corpus = list(domain.corpus.values()) if negatives else []
@@ -94,8 +94,11 @@ def hard_negatives(domain: Domain) -> dict[str, list[str]]:
 
     None of them reads like the query itself, or like what is relevant to it in any split.
     """
+    return _brought(domain, _relevant(domain, _document_ids(domain)))
+
+
+def _brought(domain: Domain, relevant: Mapping[str, Sequence[int]]) -> dict[str, list[str]]:
     split = domain.split(Role.TRAIN)
-    relevant = _relevant(domain, _document_ids(domain))
     found: dict[str, dict[int, str]] = {}
     for query, judged in split.qrels.items():
         key = same_text(split.queries[query])

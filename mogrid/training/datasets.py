@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["objective_datasets"]
 
-_MINED: dict[tuple[str, str], Dataset] = {}  # runs of one process train on the same sets
+_MADE: dict[tuple[str, str], Dataset] = {}  # runs of one process train on the same sets
 
 
 def objective_datasets(
@@ -92,7 +92,7 @@ def _dataset(recipe: Recipe, objective: ObjectiveSettings, domains: list[Domain]
     most = max(sum(name.startswith("negative_") for name in rows.column_names) for rows in made)
     for number, (entry, domain, rows) in enumerate(zip(objective.datasets, domains, made, strict=True)):
         if f"negative_{most}" not in rows.column_names and most:  # all sets of an objective have the same columns
-            rows = training_pairs(domain, negatives=most)
+            rows = _plain(domain, most)
         if entry.limit is not None and entry.limit < len(rows):
             rows = rows.shuffle(seed=recipe.seed).select(range(entry.limit))
         parts.append(rows.add_column("label", [number] * len(rows)))
@@ -108,19 +108,27 @@ def _dataset(recipe: Recipe, objective: ObjectiveSettings, domains: list[Domain]
 def _pairs(recipe: Recipe, objective: ObjectiveSettings, domain: Domain, base: Path) -> Dataset:
     settings = objective.negatives
     if objective.over == "perturbed":
-        return training_pairs(domain, negatives=0)
+        return _plain(domain, 0)
     if settings is None or not settings.count:
-        return training_pairs(domain, negatives=None if settings is None else 0)
+        return _plain(domain, None if settings is None else 0)
     path = recipe.model.path if settings.by == "base" else settings.by
     if path is None:
         raise ConfigError("negatives by the base model need one: give model.path")
     key = domain.fingerprint, settings.model_copy(update={"by": path}).model_dump_json()
-    if key not in _MINED:
+    if key not in _MADE:
         model: Any = "bm25" if path == "bm25" else _retriever(path, base)
-        _MINED[key] = mine_hard_negatives(
+        _MADE[key] = mine_hard_negatives(
             model, domain, negatives=settings.count, margin=settings.margin, skip=settings.skip
         )
-    return _MINED[key]
+    return _MADE[key]
+
+
+def _plain(domain: Domain, negatives: int | None) -> Dataset:
+    """Return a domain's pairs, without mining; whatever the seed, they are the same."""
+    key = domain.fingerprint, str(negatives)
+    if key not in _MADE:
+        _MADE[key] = training_pairs(domain, negatives=negatives)
+    return _MADE[key]
 
 
 def _retriever(path: str, base: Path) -> SentenceTransformer:
