@@ -22,7 +22,7 @@ from rich.console import Console
 
 from benchmarks.figures import plot_regime, trails_of
 from mogrid.commands._common import quiet
-from mogrid.config import Strict, YamlFile, parse_changes, read_yaml
+from mogrid.config import Strict, YamlFile, read_yaml
 from mogrid.errors import ConfigError, DataError, MogridError, nearest
 from mogrid.frontier import fit_laws
 from mogrid.report.figures.exchange import plot_exchange
@@ -31,10 +31,9 @@ from mogrid.report.scales import scales_of
 from mogrid.report.table import printer
 from mogrid.runs import RunStore
 from mogrid.runs.summary import summarise
-from mogrid.sweep.grid import Sweep, SweepSettings, expand
+from mogrid.sweep.grid import Sweep, sweep_of
 from mogrid.sweep.measured import measured
 from mogrid.sweep.run import run_sweep
-from mogrid.training.recipe import Recipe, put, read_recipe
 from mogrid.training.run import materials
 from mogrid.tune.verdict import gains_told
 
@@ -70,19 +69,10 @@ def read_study(name: str, changes: Sequence[str] = (), data: Path | None = None)
     if not path.is_file():
         raise ConfigError(f"no study {name!r}{nearest(name, [p.stem for p in STUDIES.glob('*.yaml')])}")
     file = read_yaml(path)
-    value = dict(file.value)
-    for key, new in parse_changes(changes).items():
-        put(value, f"sweep.{key}", new)
-    study = YamlFile(path, value, file.lines).parse(Study)
-    settings = SweepSettings.model_validate(study.sweep)
-    base = ROOT
-    if isinstance(settings.recipe, str):
-        recipe, base = read_recipe(ROOT / settings.recipe), (ROOT / settings.recipe).parent
-    else:
-        recipe = YamlFile(path, settings.recipe, {}).parse(Recipe)
-    if data is not None:
-        recipe = recipe.change({"data": str(data.resolve())})
-    return study, expand(settings, recipe, base)
+    study = file.parse(Study)
+    lines = {key[1:]: line for key, line in file.lines.items() if key[:1] == ("sweep",)}
+    moved = [] if data is None else [f"recipe.data={data.resolve()}"]
+    return study, sweep_of(YamlFile(path, study.sweep, lines), ROOT, [*changes, *moved])
 
 
 def run_study(name: str, store: Path, console: Console, *, data: Path | None, changes: Sequence[str] = ()) -> None:

@@ -96,15 +96,17 @@ def _known(settings: type[BaseModel], location: Sequence[str | int]) -> list[str
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML whose booleans are ``true`` and ``false`` alone, as in YAML 1.2: ``on`` and ``no`` are words."""
+    """Safe YAML as in 1.2: ``true`` and ``false`` alone are booleans, ``on`` and ``no`` words, ``1e-4`` is a number."""
 
 
-_BOOL = "tag:yaml.org,2002:bool"
+_BOOL, _FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in known if tag != _BOOL]
     for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(_BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_EXPONENT = re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)[eE][-+]?[0-9]+$")
+_Loader.add_implicit_resolver(_FLOAT, _EXPONENT, list("-+.0123456789"))
 
 
 def read_yaml(path: Path | str) -> YamlFile:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import Field
 
-from mogrid.config import Strict, YamlFile, override, read_yaml
+from mogrid.config import Strict, YamlFile, override, parse_changes, read_yaml
 from mogrid.errors import ConfigError
 
 
@@ -25,6 +25,14 @@ def test_words_are_no_booleans(tmp_path) -> None:
     (tmp_path / "a.yaml").write_text("on: [no, off, True]\nyes: false\n")
     assert read_yaml(tmp_path / "a.yaml").value == {"on": ["no", "off", True], "yes": False}
     assert override({}, ["judged.on=no", "bf16=true"]) == {"judged": {"on": "no"}, "bf16": True}
+
+
+@pytest.mark.parametrize(("text", "number"), [("1e-4", 1e-4), ("5E15", 5e15), ("-.5e+1", -5.0), ("2.e3", 2000.0)])
+def test_numbers_with_an_exponent_are_numbers(tmp_path, text, number) -> None:
+    """YAML 1.1 wants a point and a sign in them, and makes words of all others."""
+    (tmp_path / "a.yaml").write_text(f"rate: {text}\nname: 1e-4b\n")
+    assert read_yaml(tmp_path / "a.yaml").value == {"rate": number, "name": "1e-4b"}
+    assert parse_changes([f"rate={text}"]) == {"rate": number}
 
 
 def test_reads(tmp_path) -> None:

@@ -32,7 +32,7 @@ from mogrid.retrieval.thinning import dropout_of, rebuild, set_dropout, transfor
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-__all__ = ["Heal", "Healing", "heal", "healed"]
+__all__ = ["Heal", "Healing", "digest_of", "heal", "healed"]
 
 _FORMAT = 1  # a change of what `heal` does asks for another
 _LEAST = 16  # texts
@@ -109,7 +109,7 @@ def healed(
         A folder that keeps healed weights and ``healing.json`` under the hash of what determines them.
     """
     chosen = _chosen(texts, settings)
-    parts = [_digest(student), _digest(teacher), hashlib.sha256("\0".join(chosen).encode()).hexdigest()]
+    parts = [digest_of(student), digest_of(teacher), hashlib.sha256("\0".join(chosen).encode()).hexdigest()]
     key = hashlib.sha256(json.dumps([_FORMAT, parts, asdict(settings)]).encode()).hexdigest()[:20]
     folder = cache / "healed" / key
     folder.mkdir(parents=True, exist_ok=True)
@@ -268,7 +268,7 @@ def _likeness(model: SentenceTransformer, texts: Sequence[str], wanted: Tensor) 
     return float(nn.functional.cosine_similarity(_embed(model, texts), wanted, dim=1).mean())
 
 
-def _digest(model: SentenceTransformer) -> str:
+def digest_of(model: SentenceTransformer) -> str:
     """Return a hash of what decides a model's embeddings: weights, modules, prompts, length."""
     digest = hashlib.sha256(repr((str(model), sorted(model.prompts.items()), model.max_seq_length)).encode())
     for name, value in sorted(model.state_dict().items()):

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import json
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from filelock import FileLock
 
 from mogrid.data.domain import Domain, Role
 from mogrid.data.pairs import hard_negatives, text_id, training_pairs
 from mogrid.data.words import same_text
 from mogrid.errors import ConfigError, DataError
+from mogrid.files import write_bytes
 from mogrid.retrieval.bm25 import bm25_run
 from mogrid.retrieval.encode import encode
+from mogrid.retrieval.healing import digest_of
 from mogrid.retrieval.search import search
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from sentence_transformers import SentenceTransformer
 
-__all__ = ["mine_hard_negatives"]
+__all__ = ["mine_hard_negatives", "mined"]
+
+_FORMAT = 1
 
 Ranked = dict[str, list[tuple[str, float]]]
 
@@ -107,6 +116,40 @@ def mine_hard_negatives(
             f"domain {domain.name!r}: no query has {negatives} negatives among {depth} results at a margin of {margin}"
         )
     return Dataset.from_dict(rows)
+
+
+def mined(
+    model: SentenceTransformer | Literal["bm25"],
+    domain: Domain,
+    cache: Path,
+    *,
+    negatives: int,
+    margin: float,
+    skip: int,
+) -> Dataset:
+    """Mine, or read what the same mining found before; processes that want the same rows wait for the first.
+
+    Parameters
+    ----------
+    model, domain, negatives, margin, skip
+        As for `mine_hard_negatives`.
+    cache : Path
+        A folder that keeps the rows under the hash of what determines them.
+    """
+    from datasets import Dataset
+
+    own = model if isinstance(model, str) else digest_of(model)
+    parts = json.dumps([_FORMAT, own, domain.fingerprint, negatives, margin, skip])
+    path = cache / "negatives" / f"{hashlib.sha256(parts.encode()).hexdigest()[:20]}.json.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.is_file():
+            rows = mine_hard_negatives(model, domain, negatives=negatives, margin=margin, skip=skip)
+            write_bytes(path, gzip.compress(json.dumps(rows.to_dict()).encode(), mtime=0))
+        try:
+            return Dataset.from_dict(json.loads(gzip.decompress(path.read_bytes())))
+        except (OSError, EOFError, ValueError) as error:
+            raise DataError(f"{path}: cannot be read ({error}); remove it to mine anew") from error
 
 
 def _by_bm25(domain: Domain, queries: list[str], depth: int) -> Ranked:

@@ -64,6 +64,9 @@ def cells_of(sweep: Sweep, store: Path, progress: Callable[[str], None] = lambda
     keep = settings.keep == "models" or bool(settings.merge)
     cells: dict[str, Cell] = {}
     for point in sweep.points:
+        miners = {o.negatives.by for o in point.recipe.objectives.values() if o.negatives and o.negatives.count}
+        if miners:  # with a model this takes minutes, once
+            progress(f"mining hard negatives by {', '.join(sorted(miners))}, where they are not known yet")
         materials(point.recipe, sweep.base).judging.check()
         recipe = _at_equal_flops(sweep, point.recipe, store, progress)
         given = materials(recipe, sweep.base)

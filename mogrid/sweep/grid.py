@@ -16,7 +16,7 @@ from mogrid.config import Strict, YamlFile, parse_changes, read_yaml
 from mogrid.errors import ConfigError, nearest
 from mogrid.training.recipe import Recipe, put, read_recipe
 
-__all__ = ["Point", "Sweep", "SweepSettings", "lattice", "read_sweep"]
+__all__ = ["Point", "Sweep", "SweepSettings", "lattice", "read_sweep", "sweep_of"]
 
 _SHORT = {
     "models": "model",
@@ -32,6 +32,7 @@ _SHORT = {
 """Names of axes that are not the recipe's own keys."""
 
 _SCALE = ("model", "training.pairs", "training.steps", "training.epochs", "training.budget", "seed")
+_INNER = "recipe."
 _MOST = 10_000  # cells
 
 
@@ -167,17 +168,32 @@ def read_sweep(path: Path | str, changes: Sequence[str] = ()) -> Sweep:
     file = read_yaml(path)
     if not isinstance(file.value, dict):
         raise ConfigError(f"{path}:1: expected a mapping of settings, got {type(file.value).__name__}")
+    return sweep_of(file, file.path.resolve().parent, changes)
+
+
+def sweep_of(file: YamlFile, base: Path, changes: Sequence[str] = ()) -> Sweep:
+    """Return the sweep of a file's settings, with ``key=value`` settings put over them.
+
+    Parameters
+    ----------
+    file : YamlFile
+    base : Path
+        The folder that its paths are relative to.
+    changes : sequence of str
+        Of the sweep; behind ``recipe.`` of the recipe, also of one that has a file of its own.
+    """
     value = dict(file.value)
-    for key, new in parse_changes(changes).items():
+    apart = isinstance(value.get("recipe"), str)
+    inner = [change.removeprefix(_INNER) for change in changes if apart and change.startswith(_INNER)]
+    for key, new in parse_changes([change for change in changes if not (apart and change.startswith(_INNER))]).items():
         put(value, key, new)
     settings = YamlFile(file.path, value, file.lines).parse(SweepSettings)
-    base = file.path.resolve().parent
     if isinstance(settings.recipe, str):
         place = (base / Path(settings.recipe).expanduser()).resolve()
-        recipe, base = read_recipe(place), place.parent
+        recipe, base = read_recipe(place, inner), place.parent
     else:
-        inner = {key[1:]: line for key, line in file.lines.items() if key[:1] == ("recipe",)}
-        recipe = YamlFile(file.path, value["recipe"], inner).parse(Recipe)
+        lines = {key[1:]: line for key, line in file.lines.items() if key[:1] == ("recipe",)}
+        recipe = YamlFile(file.path, value["recipe"], lines).parse(Recipe)
     return expand(settings, recipe, base, file)
 
 

@@ -14,7 +14,8 @@ from mogrid.attacks.training import perturbed_pairs
 from mogrid.data import Domain, Role, training_pairs
 from mogrid.data.words import same_text
 from mogrid.errors import ConfigError, DataError, RoleError
-from mogrid.retrieval import mine_hard_negatives
+from mogrid.files import cache_folder
+from mogrid.retrieval import mined
 from mogrid.retrieval.pretrained import load_retriever
 from mogrid.training.library import Library, located
 from mogrid.training.recipe import Recipe
@@ -117,8 +118,8 @@ def _pairs(recipe: Recipe, objective: ObjectiveSettings, domain: Domain, base: P
     key = domain.fingerprint, settings.model_copy(update={"by": path}).model_dump_json()
     if key not in _MADE:
         model: Any = "bm25" if path == "bm25" else _retriever(path, base)
-        _MADE[key] = mine_hard_negatives(
-            model, domain, negatives=settings.count, margin=settings.margin, skip=settings.skip
+        _MADE[key] = mined(
+            model, domain, cache_folder(), negatives=settings.count, margin=settings.margin, skip=settings.skip
         )
     return _MADE[key]
 

@@ -22,7 +22,7 @@ from mogrid.evaluation import (
     tune_interpolation,
 )
 from mogrid.evaluation.evaluator import RobustnessEvaluator
-from mogrid.retrieval import approximate_search, encode, encode_split, mine_hard_negatives
+from mogrid.retrieval import approximate_search, encode, encode_split, mine_hard_negatives, mined, negatives
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivf"])
@@ -99,6 +99,22 @@ def test_hard_negatives_are_hard_and_no_positives(model, texts) -> None:
         assert texts[7][1] not in (first["negative_1"], first["negative_2"])
     strict = mine_hard_negatives(model, domain, margin=0.03)
     assert len(strict) <= len(mine_hard_negatives(model, domain, margin=0.0))
+
+
+def test_what_was_mined_is_not_mined_again(model, texts, tmp_path, monkeypatch) -> None:
+    domain, asked = trained(texts), {"negatives": 2, "margin": 0.02, "skip": 0}
+    rows = mined(model, domain, tmp_path, **asked)
+    assert rows.to_dict() == mine_hard_negatives(model, domain, **asked).to_dict()
+    monkeypatch.setattr(negatives, "mine_hard_negatives", None)  # whoever calls it fails
+    assert mined(model, domain, tmp_path, **asked).to_dict() == rows.to_dict()
+    with pytest.raises(TypeError):
+        mined(model, domain, tmp_path, **(asked | {"skip": 1}))
+    with pytest.raises(TypeError):
+        mined("bm25", domain, tmp_path, **asked)
+    (path,) = (tmp_path / "negatives").glob("*.json.gz")
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataError, match="remove it to mine anew"):
+        mined(model, domain, tmp_path, **asked)
 
 
 def test_hard_negatives_bad_input(model, texts) -> None:

@@ -39,6 +39,18 @@ def test_models_keep_what_the_recipe_says(tmp_path) -> None:
     assert all(point.recipe.model.vocabulary == 300 for point in made.points)
 
 
+@pytest.mark.parametrize("apart", [False, True], ids=["inline", "a file of its own"])
+def test_settings_reach_the_recipe(tmp_path, apart) -> None:
+    own: object = settings(seed=3)
+    if apart:
+        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(own))
+        own = "recipe.yaml"
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump({"recipe": own, "vary": {"mix": ["equal"]}}))
+    made = read_sweep(tmp_path / "sweep.yaml", ["recipe.training.learning_rate=3e-4", "vary.mix=[typos, equal]"])
+    assert [point.recipe.training.learning_rate for point in made.points] == [3e-4, 3e-4]
+    assert made.recipe.seed == 3
+
+
 def test_a_union_of_grids_has_no_run_twice(tmp_path) -> None:
     made = sweep(tmp_path, [{"seeds": [0, 1]}, {"seeds": [1, 2]}])
     assert [point.recipe.seed for point in made.points] == [0, 1, 2]
