@@ -8,8 +8,8 @@ each objective counted thrice.
 
 Rivals: random search and a grid, which take the best mix they saw; a quadratic regression on a swarm of the shortest
 runs, as RegMix; merges of short corner runs at each mix's shares, as MergeMix, where the sweep judged them (``merge:
-[corners]``); with ``--beside`` the best mix that runs of another, thinner base model show; and, where BoTorch is
-installed, Gaussian processes that qLogNEHVI feeds.
+[corners]``); with ``--beside`` the best mix that runs of another, thinner base model show; where BoTorch is installed,
+Gaussian processes that qLogNEHVI feeds; and two who look at nothing: the equal mix, and what counts most alone.
 """
 
 from __future__ import annotations
@@ -284,6 +284,8 @@ METHODS: dict[str, Method] = {
     "regression on a swarm": regression,
     "merged corners": merged_corners,
     "another model": another_model,
+    "the equal mix": lambda replay, budget, p, rng: np.abs(replay.mixes - 1 / len(p)).sum(axis=1),
+    "what counts most": lambda replay, budget, p, rng: 1 - replay.mixes[:, int(p.argmax())],
     **({"qLogNEHVI": hypervolume_search} if find_spec("botorch") else {}),
 }
 

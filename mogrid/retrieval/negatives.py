@@ -168,12 +168,16 @@ def _by_model(
     texts = list(domain.corpus.values())
     queries = list(dict.fromkeys(pairs["query"]))
     place = {query: row for row, query in enumerate(queries)}
-    vectors, documents = encode(model, queries, "query"), encode(model, texts, "document")
-    scores, found = search(vectors, documents, depth)
+    known = {text: row for row, text in enumerate(texts)}
+    # Positives are mostly of the corpus; those that are trained on in the place of such a document are not.
+    others = list(dict.fromkeys(text for text in pairs["document"] if text not in known))
+    known |= {text: len(texts) + row for row, text in enumerate(others)}
+    vectors, documents = encode(model, queries, "query"), encode(model, texts + others, "document")
+    scores, found = search(vectors, documents[: len(texts)], depth)
     ranked = {
         query: [(texts[d], score) for d, score in zip(found[row].tolist(), scores[row].tolist(), strict=True)]
         for query, row in place.items()
     }
-    positives = encode(model, list(pairs["document"]), "document")
+    positives = documents[[known[text] for text in pairs["document"]]]
     own = np.einsum("nd,nd->n", vectors[[place[query] for query in pairs["query"]]], positives)
     return ranked, (own - margin * np.abs(own)).tolist()

@@ -115,9 +115,10 @@ def _pairs(recipe: Recipe, objective: ObjectiveSettings, domain: Domain, base: P
     path = recipe.model.path if settings.by == "base" else settings.by
     if path is None:
         raise ConfigError("negatives by the base model need one: give model.path")
-    key = domain.fingerprint, settings.model_copy(update={"by": path}).model_dump_json()
+    key = domain.fingerprint, f"{settings.model_copy(update={'by': path}).model_dump_json()} {recipe.model.max_length}"
     if key not in _MADE:
-        model: Any = "bm25" if path == "bm25" else _retriever(path, base)
+        length = recipe.model.max_length if settings.by == "base" else None
+        model: Any = "bm25" if path == "bm25" else _retriever(path, base, length)
         _MADE[key] = mined(
             model, domain, cache_folder(), negatives=settings.count, margin=settings.margin, skip=settings.skip
         )
@@ -132,7 +133,7 @@ def _plain(domain: Domain, negatives: int | None) -> Dataset:
     return _MADE[key]
 
 
-def _retriever(path: str, base: Path) -> SentenceTransformer:
+def _retriever(path: str, base: Path, max_length: int | None) -> SentenceTransformer:
     folder = located(base, path)
-    model = load_retriever(str(folder) if folder.is_dir() else path)
+    model = load_retriever(str(folder) if folder.is_dir() else path, max_length=max_length)
     return model.to(get_device_name())

@@ -91,7 +91,8 @@ def materials(recipe: Recipe, base: Path) -> Materials:
     library = library_of(recipe, base)
     miners = [o.negatives.by for o in recipe.objectives.values() if o.negatives is not None]
     objectives = {n: o.model_dump(mode="json") for n, o in recipe.objectives.items()}
-    key = json.dumps([objectives, recipe.model.path if "base" in miners else ""], sort_keys=True)
+    miner = (recipe.model.path, recipe.model.max_length) if "base" in miners else ()
+    key = json.dumps([objectives, miner], sort_keys=True)
     evaluation = recipe.evaluation.model_dump_json() if recipe.evaluation is not None else ""
     datasets, judging, data = _read(library, base, key, evaluation, recipe.seed, _Unhashed(recipe))
     return Materials(recipe, base, library, datasets, judging, data)

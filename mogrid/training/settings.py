@@ -153,7 +153,10 @@ class NegativesSettings(Strict):
     """Hard negatives: those that the data bring first, then what a model ranks high."""
 
     count: int = Field(default=1, ge=0, description="a row")
-    by: str = Field(default="bm25", description="bm25; base, the recipe's base model; or a model's folder or Hub id")
+    by: str = Field(
+        default="bm25",
+        description="bm25; base: the recipe's own, at its max_length; or a model's folder or Hub id",
+    )
     margin: float = Field(default=0.05, ge=0, lt=1, description="of a model: see mogrid.retrieval.mine_hard_negatives")
     skip: int = Field(default=0, ge=0, description="results passed over at the top")
 
