@@ -287,6 +287,9 @@ def show(console: Console, chosen: Plan, laws: Laws) -> None:
     from mogrid.report.results import said_of_laws
     from mogrid.report.table import Table, cell
 
+    def within(value: float, low: float, high: float, digits: int = 3) -> str:
+        return f"{cell(value, digits=digits)} [{cell(low, digits=digits)}, {cell(high, digits=digits)}]"
+
     console.print(
         f"{chosen.budget:.3g} FLOPs, {chosen.extrapolation:.2g} times the dearest run: "
         f"[bold]{chosen.model or 'a model'}[/bold] (N = {chosen.parameters:,.0f}), chosen by {chosen.method} in "
@@ -299,17 +302,19 @@ def show(console: Console, chosen: Plan, laws: Laws) -> None:
     rows = []
     for name in laws.objectives:
         share = f"{chosen.mix[name]:.2f} [{chosen.mix_low[name]:.2f}, {chosen.mix_high[name]:.2f}]"
-        told = [by[name] for by in chosen.predicted.values()]
-        shown = [f"{cell(v['value'])} [{cell(v['low'])}, {cell(v['high'])}]" for v in told]
+        shown = [within(by[name]["value"], by[name]["low"], by[name]["high"]) for by in chosen.predicted.values()]
         rows.append((name, share, f"{chosen.pairs[name]:,.0f}", *shown))
     console.print(Table("", columns, rows, "90 % intervals, of one run"))
     with suppress(DataError):  # of one objective, or one mix
         rates = laws.exchange(chosen.metric)
-        rows = [
-            (name, *(cell(rate, digits=2) for rate in rates.value[i]), f"{rates.base[i]:,.0f}")
-            for i, name in enumerate(laws.objectives)
-        ]
-        note = "a row: what a pair of each is worth to this one, in pairs of its own; what the base brings, in pairs"
+        rows = []
+        for i, name in enumerate(laws.objectives):
+            told = zip(rates.value[i], rates.low[i], rates.high[i], strict=True)
+            worth = ["1" if i == j else within(*found, digits=2) for j, found in enumerate(told)]
+            rows.append((name, *worth, f"{rates.base[i]:,.0f} [{rates.base_low[i]:,.0f}, {rates.base_high[i]:,.0f}]"))
+        note = (
+            "a row: what a pair of each is worth to this one, in pairs of its own; base: what it brings, in pairs; 90 %"
+        )
         console.print(Table("exchange rates", ("", *laws.objectives, "base"), rows, note))
         if chosen.method == "weighted" and chosen.model is not None:
             pays = mixing_pays(laws, chosen.model, chosen.budget, chosen.preference, metric=chosen.metric)
