@@ -50,6 +50,7 @@ class Show(Strict):
     baseline: str = "base"
     regime: bool = Field(default=False, description="draw gains in domain against changes elsewhere")
     preference: dict[str, float] | None = Field(default=None, description="gains by it, over the baseline, are told")
+    against: list[str] = Field(default_factory=list, description="gains over these are told, too")
     together: bool = Field(default=False, description="one table of all runs, whatever their FLOPs")
     laws: bool = Field(default=False, description="draw exchange rates, and say what laws hold")
     where: list[str] = Field(default_factory=list)
@@ -97,13 +98,12 @@ def show_study(name: str, store: Path, console: Console) -> None:
         summary = summarise(rows, study.show.role, baseline=study.show.baseline, draws=400)
         console.print(results_table(summary, f"{title}, {study.show.role}-role data", about=("FLOPs", "seeds")))
         labels = list(dict.fromkeys(record.label for record in rows))
-        if study.show.preference is None or study.show.baseline not in labels:
-            continue
-        places = materials(sweep.recipe, sweep.base).judging.objectives
-        for label in labels:
-            if label != study.show.baseline:
-                gain = gains_told(rows, label, study.show.baseline, places, study.show.preference, study.show.role)
-                console.print(gain, highlight=False)
+        places = materials(sweep.recipe, sweep.base).judging.objectives if study.show.preference else {}
+        for other in (study.show.baseline, *study.show.against):
+            for label in labels:
+                if study.show.preference and other in labels and label != other:
+                    gain = gains_told(rows, label, other, places, study.show.preference, study.show.role)
+                    console.print(gain, highlight=False)
     if study.show.regime:
         plot_regime(store / "regime.png", trails_of(records, study.show.role), title=study.title)
     if not study.show.laws:
