@@ -26,6 +26,9 @@ EVERY = 30.0
 _PATIENCE = 5.0
 """Seconds after which a stage without a total is worth a first line: before it, an error should stand alone."""
 
+_KNOWN = 0.01
+"""Share of the work after which a speed is known: the first item is rarely like the others."""
+
 _open: WeakKeyDictionary[Console, _Bars | _Lines] = WeakKeyDictionary()
 
 
@@ -130,9 +133,9 @@ class Progress:
         return _time(self._clock() - self._began)
 
     def _left(self) -> float | None:
-        """Return seconds, at the mean speed so far."""
+        """Return seconds, at the mean speed so far; nothing before that is known."""
         new = self.done - self._before
-        if self.total is None or new <= 0:
+        if self.total is None or new <= 0 or new < _KNOWN * (self.total - self._before):
             return None
         return max(self.total - self.done, 0.0) * (self._clock() - self._began) / new
 

@@ -86,6 +86,15 @@ def test_what_an_earlier_call_did_does_not_count_towards_the_speed(log, clock) -
     assert lines(log)[:3] == ["steps: 90/100", "steps: 90/100, 0:40", "steps: 95/100, 1:20, 1:20 left"]
 
 
+def test_the_first_hundredth_foretells_nothing(log, clock) -> None:
+    with Progress(log, "runs", total=4e12, clock=clock) as bar:
+        bar.advance(3e10)
+        after(bar, clock, 30)
+        bar.advance(1e10)
+        after(bar, clock, 30)
+    assert lines(log)[1:3] == ["runs: 1%, 0:30", "runs: 1%, 1:00, 1:39:00 left"]
+
+
 def test_amounts_are_shares(log, clock) -> None:
     with Progress(log, "runs", total=4e12, clock=clock) as bar:
         report = bar.shares([1e12, 3e12])
