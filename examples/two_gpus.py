@@ -74,9 +74,6 @@ if trainer.is_world_process_zero():
     for name, loss in after.items():
         print(f"{name:14} {before[name]:6.3f} {loss:6.3f} {weights[name]:12.2f}")
 if world > 1:
-    del (
-        trainer,
-        losses,
-    )  # they hold the group; gloo's threads end with it, and those alive at exit can abort the process
+    del trainer, losses  # they hold the group, and so gloo's threads, which can abort a process that is ending
     gc.collect()
     dist.destroy_process_group()

@@ -177,6 +177,7 @@ def sweep_of(file: YamlFile, base: Path, changes: Sequence[str] = ()) -> Sweep:
     Parameters
     ----------
     file : YamlFile
+        Holds a mapping of a sweep's settings.
     base : Path
         The folder that its paths are relative to.
     changes : sequence of str

@@ -33,7 +33,8 @@ REQUIRED: dict[str, Any] = {
 
 # What a method is by definition; everything else must hold for all.
 RANDOM = {"random", "pcgrad", "gradvac"}  # draw an order or weights: equivariant in distribution only
-NOT_UNIQUE = {"pmgda"}  # a linear programme's vertex, where several are best
+# A linear programme's vertex, where several are best; a sector's bound between equal gradients, which has no gradient.
+NOT_UNIQUE = {"pmgda", "pareto_mtl"}
 
 ALL = sorted(available())
 
