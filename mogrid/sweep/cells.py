@@ -112,7 +112,7 @@ def _corners(sweep: Sweep, point: Point, store: Path, progress: Callable[[str], 
 
 
 def _at_equal_flops(sweep: Sweep, recipe: Recipe, store: Path, progress: Callable[[str], None]) -> Recipe:
-    """Return the recipe with a budget in place of its pairs: what so many of the equal mix, spent as rows, cost."""
+    """Return the recipe with a budget in place of its pairs: what so many cost in full batches, equally of each kind."""
     pairs = recipe.training.pairs
     if sweep.settings.equal == "pairs" or pairs is None:
         return recipe
@@ -120,7 +120,8 @@ def _at_equal_flops(sweep: Sweep, recipe: Recipe, store: Path, progress: Callabl
     given = materials(recipe, sweep.base)
     cache = store / "cache"
     cache.mkdir(parents=True, exist_ok=True)
-    costs = row_costs(recipe, given.build, given.datasets, cache, given.data)
+    full = recipe.change({"mix": None, "solver": "fixed", "spend": "weights", "training.batch_sizes": {}})
+    costs = row_costs(full, given.build, given.datasets, cache, given.data)
     budget = pairs * sum(costs.values()) / len(costs)
     return recipe.change({"training.budget": float(f"{budget:.4g}")})
 

@@ -47,7 +47,7 @@ class SweepSettings(Strict):
     )
     equal: Literal["flops", "pairs"] = Field(
         default="flops",
-        description="what runs of one length have in common: what `pairs` of the equal mix cost, or pairs",
+        description="what runs of one length have in common: what `pairs` cost in full batches, or pairs",
     )
     rows: list[Literal["base", "bm25"]] = Field(default=["base", "bm25"], description="judged beside the runs")
     merge: list[float | Literal["corners"]] = Field(

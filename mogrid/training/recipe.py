@@ -149,14 +149,20 @@ class Recipe(Strict):
             value["training"].pop(key, None)
         return value
 
+    def _decisive(self) -> dict[str, Any]:
+        """Return the identity without the place of the file of domains: what it says is in the data's hash."""
+        value = self.identity()
+        value.get("evaluation", {}).pop("domains", None)
+        return value
+
     def digest(self, *others: str) -> str:
         """Return eight hex digits of the identity and whatever else decides the numbers, such as the data's hash."""
-        text = json.dumps([self.identity(), *others], sort_keys=True)
+        text = json.dumps([self._decisive(), *others], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def family(self) -> str:
         """Return a hash of everything that laws are not over: recipes of one family share a plan."""
-        value = self.identity()
+        value = self._decisive()
         for key in (*FREE, "training.learning_rate"):
             *parents, last = key.split(".")
             inner: Any = value

@@ -79,11 +79,11 @@ class Session:
         """Return the FLOPs of the shortest pilot: its steps, of the dearest mix."""
         given = materials(self.plain, self.base)
         (self.store / "cache").mkdir(parents=True, exist_ok=True)
-        costs = row_costs(self.plain, given.build, given.datasets, self.store / "cache", given.data)
-        prices = [
-            sum(costs[name] * rows for name, rows in self.plain.change({"mix": mix}).rows().items())
-            for mix in pilot_mixes(self.plain)
-        ]
+        prices = []
+        for mix in pilot_mixes(self.plain):
+            recipe = self.plain.change({"mix": mix})
+            costs = row_costs(recipe, given.build, given.datasets, self.store / "cache", given.data)
+            prices.append(sum(costs[name] * rows for name, rows in recipe.rows().items()))
         return LEAST * max(prices)
 
     def divided(self, total: float) -> Stages:
