@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from benchmarks.figures import plot_regime, trails_of
 from mogrid.commands._common import quiet
 from mogrid.config import Strict, YamlFile, read_yaml
 from mogrid.errors import ConfigError, DataError, MogridError, nearest
-from mogrid.frontier import fit_laws
+from mogrid.frontier import fit_laws, foretold_front
 from mogrid.report.figures.exchange import plot_exchange
 from mogrid.report.results import results_table, said_of_laws
 from mogrid.report.scales import scales_of
@@ -113,6 +114,8 @@ def show_study(name: str, store: Path, console: Console) -> None:
         plot_exchange(store / f"exchange-{metric}.png", laws.exchange(metric), title=f"{study.title}: {metric}")
         for line in said_of_laws(laws, metric):
             console.print(f"{metric} of {line}", highlight=False)
+    with suppress(DataError):  # of one length
+        console.print(str(foretold_front(laws, "ndcg")), highlight=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -30,6 +30,7 @@ from mogrid.frontier import (
     Needed,
     Plan,
     fit_laws,
+    foretold_front,
     mixing_pays,
     next_runs,
     plan,
@@ -323,5 +324,7 @@ def show(console: Console, chosen: Plan, laws: Laws) -> None:
         console.print(str(rival), highlight=False)
     for line in said_of_laws(laws, chosen.metric):
         console.print(f"law of {line}", highlight=False)
+    with suppress(DataError):  # of one length, or in a loss
+        console.print(str(foretold_front(laws, chosen.metric)), highlight=False)
     for note in chosen.edge:
         console.print(f"note: {note}", highlight=False)

@@ -4,6 +4,7 @@ from mogrid.frontier.choosing import Choice, choose_mix, next_pilots
 from mogrid.frontier.convex import Target, is_convex, solve_mix
 from mogrid.frontier.costs import Costs, fit_costs
 from mogrid.frontier.design import Proposal, next_runs
+from mogrid.frontier.foretold import ForetoldFront, foretold_front
 from mogrid.frontier.hypervolume import Hypervolume, bootstrap_hypervolume, hypervolume, hypervolume_interval
 from mogrid.frontier.laws import ExchangeRates, Exponent, HeldOut, LawFit, Laws
 from mogrid.frontier.measurements import Measurements
@@ -23,6 +24,7 @@ __all__ = [
     "Costs",
     "ExchangeRates",
     "Exponent",
+    "ForetoldFront",
     "Front",
     "HeldOut",
     "Hypervolume",
@@ -40,6 +42,7 @@ __all__ = [
     "experiments",
     "fit_costs",
     "fit_laws",
+    "foretold_front",
     "hypervolume",
     "hypervolume_interval",
     "is_convex",

@@ -112,7 +112,7 @@ def _corners(sweep: Sweep, point: Point, store: Path, progress: Callable[[str], 
 
 
 def _at_equal_flops(sweep: Sweep, recipe: Recipe, store: Path, progress: Callable[[str], None]) -> Recipe:
-    """Return the recipe with a budget in place of its pairs: what so many cost in full batches, equally of each kind."""
+    """Return the recipe with a budget in place of its pairs: what as many cost in full batches, on average."""
     pairs = recipe.training.pairs
     if sweep.settings.equal == "pairs" or pairs is None:
         return recipe
