@@ -44,8 +44,10 @@ def checked_mix(
         if solver is None:
             raise ConfigError("solver: name one, such as 'fixed' or 'mgda', or give a mix")
         return None
-    if sizes:
-        raise ConfigError("mix: divides the effort, so that objective_batch_sizes must not; give one of the two")
+    if sizes and spend != "weights":  # loss weights leave the batches alone
+        raise ConfigError(
+            "mix: divides the effort, so that objective_batch_sizes must not; give one of the two, or spend='weights'"
+        )
     return Mix(mix, "rows" if spend is None else spend, datasets)
 
 

@@ -215,7 +215,7 @@ def row_costs(
     with suppress(OSError, ValueError, KeyError):
         return {name: float(json.loads(path.read_text("utf-8"))[name]) for name in recipe.objectives}
     plain = recipe.change({
-        "mix": None, "spend": "weights", "solver": "random", "seed": 0, "training.steps": 1,
+        "mix": None, "spend": "weights", "solver": "fixed", "seed": 0, "training.steps": 1,
         "training.batch_sizes": sizes, "training.accumulation": 1, "training.report_to": [],
     })  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="mogrid-") as scratch:

@@ -293,6 +293,13 @@ def test_a_bad_mix_is_one_line(model, texts, tmp_path, change, message) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_loss_weights_leave_the_batches_alone(model, texts, tmp_path) -> None:
+    trainer = trainer_of(model, texts, tmp_path, spend="weights", objective_batch_sizes={"ood": 4})
+    assert trainer._batch_sizes() == {"effectiveness": 10, "ood": 4, "typos": 10}
+    trainer.train()
+    assert trainer.last_step.weights == pytest.approx(MIX)
+
+
 def test_the_batch_that_would_do_does(model, texts, tmp_path) -> None:
     mix = {"effectiveness": 0.9, "ood": 0.05, "typos": 0.05}
     trainer = trainer_of(model, texts, tmp_path, mix=mix, per_device_train_batch_size=34)
