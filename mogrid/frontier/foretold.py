@@ -20,7 +20,8 @@ Floats = NDArray[np.float64]
 _LONGEST = 1.25
 """Runs are as long as the longest when their pairs or FLOPs, times this, are more than the most there are."""
 _LEAST_RUNS = 4
-_DRAWS = 20  # of laws whose intervals nobody asks for
+_DRAWS = 100  # enough for the ends of 90 % intervals
+_CONFIDENCE = 0.9
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class ForetoldFront:
     measured, foretold, shorter : float
         Hypervolume: of the longest runs, of what laws of the shorter ones say of them, and of the front that the
         longest of the shorter ones have themselves, which is what foretells without a law.
+    covered : float
+        Share of the longest runs' values, of all objectives, that lie within their 90 % prediction intervals.
     """
 
     metric: str
@@ -51,6 +54,7 @@ class ForetoldFront:
     measured: float
     foretold: float
     shorter: float
+    covered: float
 
     @property
     def error(self) -> float:
@@ -61,7 +65,8 @@ class ForetoldFront:
         return (
             f"front of the longest runs ({self.mixes} mixes), foretold from {self.runs} shorter ones with "
             f"{self.share:.0%} of its FLOPs: hypervolume {abs(self.error):.1%} off; taken to be that of the shorter "
-            f"ones: {abs(self.shorter / self.measured - 1):.1%}"
+            f"ones: {abs(self.shorter / self.measured - 1):.1%}; {self.covered:.0%} of single values lie in their "
+            f"{_CONFIDENCE:.0%} intervals"
         )
 
 
@@ -97,7 +102,8 @@ def foretold_front(laws: Laws, metric: str | None = None) -> ForetoldFront:
         )
     last, before = own.only(longest), own.only(~longest)
     refitted = fit_laws(before, metrics=[metric], draws=_DRAWS)
-    told = refitted.predict(last.parameters, last.effort, metric)
+    told, seen = refitted.predict(last.parameters, last.effort, metric), last.values[metric]
+    ends = refitted.interval(last.parameters, last.effort, metric, confidence=_CONFIDENCE)
     length = before.pairs.sum(axis=1)
     nearest = before.only(_LONGEST * length > length.max())
     return ForetoldFront(
@@ -106,9 +112,10 @@ def foretold_front(laws: Laws, metric: str | None = None) -> ForetoldFront:
         len(groups),
         len(before),
         _price(before.cells, before.flops) / _price(last.cells, last.flops),
-        _volume(last.values[metric], groups, metric),
+        _volume(seen, groups, metric),
         _volume(told, groups, metric),
         _volume(nearest.values[metric], _by_mix(nearest.mix), metric),
+        float(((ends[..., 0] <= seen) & (seen <= ends[..., 1])).mean()),
     )
 
 

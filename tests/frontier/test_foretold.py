@@ -20,6 +20,7 @@ def test_a_front_that_follows_its_law_is_foretold() -> None:
     assert (found.mixes, found.runs, found.model) == (7, 28, "600000")
     assert found.share == pytest.approx(3 / 8)
     assert abs(found.error) < 0.02
+    assert found.covered > 0.7
     assert abs(found.shorter / found.measured - 1) > 0.1  # what is foretold is a gain
     true = runs.values["ndcg"][-14::2]
     assert true.prod(axis=1).max() < found.measured < true.max(axis=0).prod()
@@ -32,6 +33,7 @@ def test_runs_that_leave_their_law_are_not_foretold() -> None:
     spoilt = {metric: np.where(last[:, None], 0.5 * table, table) for metric, table in runs.values.items()}
     found = foretold_front(fit_laws(dataclasses.replace(runs, values=spoilt), draws=20), "ndcg")
     assert found.error > 5
+    assert found.covered < 0.1
 
 
 def test_the_largest_model_is_asked() -> None:
