@@ -12,7 +12,7 @@ from mogrid.errors import ConfigError, MogridError
 from mogrid.files import held, naming_a_full_disk
 from mogrid.runs import Kind, RunStore
 from mogrid.sweep.grid import Point, Sweep
-from mogrid.training.fit import row_costs, steps_of
+from mogrid.training.costs import row_costs, steps_of
 from mogrid.training.recipe import Recipe
 from mogrid.training.run import default_label, materials, run
 

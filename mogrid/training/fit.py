@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +16,8 @@ from sentence_transformers.util import get_device_name
 from transformers import PrinterCallback, TrainerCallback
 
 from mogrid.errors import ConfigError
-from mogrid.files import KEPT, latest_checkpoint, load_state, save_state, seal, write_json
-from mogrid.flops import FlopLedger, non_embedding_parameters
+from mogrid.files import KEPT, latest_checkpoint, load_state, save_state, seal
+from mogrid.flops import non_embedding_parameters
 from mogrid.objectives.registry import loss_from_config
 from mogrid.retrieval.adapters import sparse_embeddings
 from mogrid.retrieval.encode import prompt_of, similarity
@@ -36,17 +32,13 @@ from mogrid.training.recipe import Recipe
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["Interrupted", "build_base", "fit", "ranks", "steps_of"]
+__all__ = ["Interrupted", "build_base", "build_trainer", "fit", "ranks"]
 
 Progress = Callable[[float, str], None]
 """Told the share done, and a word on how it goes."""
 
-_PROBED = 4  # full batches' rows of each objective, to know what one costs
-_LARGEST = 64  # rows of a batch that is probed
-_MOST = 24  # batches
 _COSINE = 0.05  # temperature, the usual one of unit embeddings
 _WEIGHTS = "weights.safetensors"
-_LEAST = 10  # optimiser steps: fewer are no training
 
 
 class Interrupted(Exception):
@@ -156,107 +148,6 @@ def _over_ranks(flops: Any) -> Any:
     if isinstance(flops, Mapping):
         return {name: _over_ranks(value) for name, value in flops.items()}
     return flops * ranks()
-
-
-def steps_of(
-    recipe: Recipe, model: Callable[[], SentenceTransformer], datasets: Mapping[str, Dataset], cache: Path, data: str
-) -> int:
-    """Return the optimiser steps that a recipe's length comes to.
-
-    Parameters
-    ----------
-    recipe : Recipe
-    model : callable
-        Gives the base model, where a budget has to be measured on it.
-    datasets : mapping of objective to dataset
-        Batches of which are probed for what a step costs.
-    cache : Path
-        A folder that keeps what rows of this model and data cost.
-    data : str
-        Fingerprint of the data.
-
-    Raises
-    ------
-    ConfigError
-        A budget buys fewer than ten steps.
-    """
-    training, rows = recipe.training, recipe.rows()
-    if training.steps is not None:
-        return training.steps
-    if training.epochs is not None:
-        return max(1, math.ceil(training.epochs * min(len(datasets[name]) / (n * ranks()) for name, n in rows.items())))
-    if training.pairs is not None:
-        return max(1, round(training.pairs / (sum(rows.values()) * ranks())))
-    costs = row_costs(recipe, model, datasets, cache, data)
-    price = sum(costs[name] * n for name, n in rows.items()) * ranks()
-    steps = round((training.budget or 0.0) / price)
-    if steps < _LEAST:
-        raise ConfigError(
-            f"training.budget {training.budget:g} FLOPs buys {steps} steps of {price:.3g}; "
-            f"{_LEAST} need {_LEAST * price:.3g}"
-        )
-    return steps
-
-
-def row_costs(
-    recipe: Recipe, model: Callable[[], SentenceTransformer], datasets: Mapping[str, Dataset], cache: Path, data: str
-) -> dict[str, float]:
-    """Return the training FLOPs of one row of every objective: measured once, over batches of a real loader.
-
-    They are measured at the rows that the recipe's batches have of each, since a smaller batch is padded less. They
-    depend on lengths of texts and sizes of tensors alone, so that every process and machine measures the same. Runs get
-    equal FLOPs through this: one that spends nothing on a dear objective takes more steps.
-    """
-    model_settings = recipe.model.model_dump(mode="json")
-    objectives = {n: o.model_dump(mode="json", exclude={"judged"}) for n, o in recipe.objectives.items()}
-    sizes = _batches(recipe)
-    key = json.dumps([model_settings, objectives, sizes, data], sort_keys=True)
-    path = cache / f"costs-{hashlib.sha256(key.encode()).hexdigest()[:12]}.json"
-    with suppress(OSError, ValueError, KeyError):
-        return {name: float(json.loads(path.read_text("utf-8"))[name]) for name in recipe.objectives}
-    plain = recipe.change({
-        "mix": None, "spend": "weights", "solver": "fixed", "seed": 0, "training.steps": 1,
-        "training.batch_sizes": sizes, "training.accumulation": 1, "training.report_to": [],
-    })  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="mogrid-") as scratch:
-        trainer = build_trainer(plain, model(), datasets, Path(scratch), 1)
-        full = min(recipe.training.batch_size, _LARGEST)
-        batches = min(_PROBED * max(round(full / min(sizes.values())), 1), _MOST)
-        costs = {name: flops / sizes[name] for name, flops in _batch_costs(trainer, batches).items()}
-    write_json(path, costs)
-    return costs
-
-
-def _batches(recipe: Recipe) -> dict[str, int]:
-    """Return the rows of every objective in a batch that has some of it; as many as the fewest where a mix has none."""
-    training = recipe.training
-    if recipe.spend == "steps":
-        sizes = {name: training.batch_size for name, rows in recipe.rows().items() if rows}
-    else:
-        sizes = {name: round(rows / training.accumulation) for name, rows in recipe.rows().items() if rows}
-    fewest = min(sizes.values())
-    return {name: min(sizes.get(name, fewest), _LARGEST) for name in recipe.objectives}
-
-
-def _batch_costs(trainer: ParetoTrainer, batches: int) -> dict[str, float]:
-    """Return the mean training FLOPs of a batch of every objective; nothing is trained."""
-    model: Any = trainer.model
-    costs: dict[str, float] = {}
-    loader = iter(trainer.get_train_dataloader())
-    model.train()
-    for _ in range(batches):
-        batch = next(loader, None)
-        if batch is None:
-            loader = iter(trainer.get_train_dataloader())
-            batch = next(loader)
-        for name in batch:
-            with FlopLedger(model) as ledger:
-                inputs: dict[str, Any] = trainer._prepare_inputs(batch)
-                loss: Any = trainer.compute_loss(model, inputs[name])
-                loss.backward()
-            costs[name] = costs.get(name, 0.0) + ledger.total / batches
-    model.zero_grad()
-    return costs
 
 
 def build_trainer(

@@ -24,8 +24,9 @@ from mogrid.retrieval.merging import fill
 from mogrid.retrieval.models import fold_adapters
 from mogrid.runs import Kind, RunRecord, run_name, versions
 from mogrid.trainer.keep import KeepBest, best_of
+from mogrid.training.costs import steps_of
 from mogrid.training.datasets import objective_datasets
-from mogrid.training.fit import Progress, build_base, fit, steps_of
+from mogrid.training.fit import Progress, build_base, fit
 from mogrid.training.judging import Judging, judging_of, objective_values
 from mogrid.training.library import Library, library_of
 from mogrid.training.recipe import Recipe

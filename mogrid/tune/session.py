@@ -15,7 +15,8 @@ from mogrid.runs import Kind, RunRecord, RunStore, seconds_of
 from mogrid.sweep.cells import Cell, run_cell
 from mogrid.sweep.drain import drain, outlook
 from mogrid.sweep.run import drain_cells
-from mogrid.training.fit import Interrupted, row_costs
+from mogrid.training.costs import row_costs
+from mogrid.training.fit import Interrupted
 from mogrid.training.recipe import Recipe
 from mogrid.training.run import default_label, materials
 from mogrid.training.train import Stop

@@ -21,7 +21,8 @@ from mogrid.runs import RunStore
 from mogrid.sweep.cells import cells_of
 from mogrid.sweep.grid import read_sweep
 from mogrid.sweep.run import drain_cells
-from mogrid.training.fit import fit, steps_of
+from mogrid.training.costs import steps_of
+from mogrid.training.fit import fit
 from mogrid.training.run import materials
 from tests.training.tiny import settings, write_data
 
