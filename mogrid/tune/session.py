@@ -51,7 +51,8 @@ class Session:
         self, recipe: Recipe, label: str = "", kind: Kind = "trained", *, parents: Sequence[tuple[str, float]] = (),
         keep: bool = False,
     ) -> Cell:  # fmt: skip
-        label = label or default_label(recipe)
+        equal = len(recipe.objectives) > 1 and recipe.shares == pilot_mixes(self.plain)[0]  # in whole rows of a batch
+        label = label or ("equal mix" if equal else default_label(recipe))
         name = materials(recipe, self.base).name(label, kind, dict(parents))
         cost = float(recipe.training.budget or 1.0) if kind == "trained" else 1.0
         return Cell(name, label, kind, recipe, self.base, self.store, tuple(parents), keep, cost)
