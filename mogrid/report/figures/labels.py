@@ -113,7 +113,9 @@ def _free_spot(
     u0, v0, u1, v1, price = np.array(taken).T
     wide = np.maximum(0, np.minimum(x1[:, None], u1) - np.maximum(x0[:, None], u0) + scale)
     high = np.maximum(0, np.minimum(y1[:, None], v1) - np.maximum(y0[:, None], v0) + scale)
-    beyond = sum(np.maximum(0, over) for over in (frame.x0 - x0, x1 - frame.x1, frame.y0 - y0, y1 - frame.y1))
+    edge = 4 * scale  # a label that touches an axis reads as part of its ticks
+    over = (frame.x0 + edge - x0, x1 - frame.x1 + edge, frame.y0 + edge - y0, y1 - frame.y1 + edge)
+    beyond = sum(np.maximum(0, far) for far in over)
     cost = 0.02 * gap * scale * height + (wide * high) @ price + 20 * beyond * height
     best = int(cost.argmin())
     return float(x[best]), float(y[best])
