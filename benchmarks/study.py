@@ -115,7 +115,7 @@ def show_study(name: str, store: Path, console: Console) -> None:
         for line in said_of_laws(laws, metric):
             console.print(f"{metric} of {line}", highlight=False)
     with suppress(DataError):  # of one length
-        console.print(str(foretold_front(laws, "ndcg")), highlight=False)
+        console.print(str(foretold_front(laws)), highlight=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

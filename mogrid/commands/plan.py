@@ -324,7 +324,7 @@ def show(console: Console, chosen: Plan, laws: Laws) -> None:
         console.print(str(rival), highlight=False)
     for line in said_of_laws(laws, chosen.metric):
         console.print(f"law of {line}", highlight=False)
-    with suppress(DataError):  # of one length, or in a loss
-        console.print(str(foretold_front(laws, chosen.metric)), highlight=False)
+    with suppress(DataError):  # of one length, or of losses alone
+        console.print(str(foretold_front(laws)), highlight=False)
     for note in chosen.edge:
         console.print(f"note: {note}", highlight=False)

@@ -185,8 +185,10 @@ class Collection:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over all domains and their roles."""
+        """SHA-256 over all domains and their roles; a source of one role could be any domain, and is told from them."""
         parts = [domain.fingerprint for domain in self.domains]
+        if len(self.source.splits) == 1:
+            parts.append("source")
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
     def summary(self) -> list[tuple[str, str, int, int, int]]:

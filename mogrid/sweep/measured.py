@@ -16,6 +16,8 @@ from mogrid.training.recipe import FREE, Recipe
 
 __all__ = ["Measured", "measured"]
 
+_PLACES = ("data", "evaluation.domains")
+"""Where things lie; what they say is compared by the data's hash."""
 _BY_MODEL = ("training.learning_rate", "training.warmup")
 """What may differ between base models, not within one."""
 
@@ -115,7 +117,7 @@ def _check_one_recipe(store: RunStore, kept: Sequence[tuple[RunRecord, Mapping[s
     values: dict[str, dict[str, Any]] = {}
     for record, flat in kept:
         for key, value in flat.items():
-            if not any(key == free or key.startswith(f"{free}.") for free in FREE):
+            if key not in _PLACES and not any(key == free or key.startswith(f"{free}.") for free in FREE):
                 place = f"{key} of {record.model}" if key in _BY_MODEL else key
                 values.setdefault(place, {})[repr(value)] = value
     several = {place: list(found) for place, found in values.items() if len(found) > 1}

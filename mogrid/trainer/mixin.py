@@ -247,6 +247,11 @@ class MultiObjectiveMixin(Trainer):
         """Return the joint loader, prepared by accelerate."""
         self.accelerator.even_batches = False
         self._engines.clear()  # a new training has a new optimiser
+        self._train_dataloader = self.accelerator.prepare(self.joint_dataloader())
+        return self._train_dataloader
+
+    def joint_dataloader(self) -> DataLoader[Any]:
+        """Return batches of every objective, as one process would see all of them."""
         given: Any = self.train_dataset
         sizes = self._batch_sizes()
         datasets = {name: given[name] for name in sizes}
@@ -265,7 +270,7 @@ class MultiObjectiveMixin(Trainer):
         if not isinstance(self, BaseTrainer):
             datasets = {name: self._remove_unused_columns(d, "training") for name, d in datasets.items()}
         self._sampler = JointBatchSampler(samplers, generators, self.args.seed, **division)
-        loader = DataLoader(
+        return DataLoader(
             JointDataset(datasets),
             batch_sampler=self._sampler,
             collate_fn=JointCollator(self.data_collator, without=STEERING),
@@ -274,8 +279,6 @@ class MultiObjectiveMixin(Trainer):
             persistent_workers=self.args.dataloader_persistent_workers,
             prefetch_factor=self.args.dataloader_prefetch_factor,
         )
-        self._train_dataloader = self.accelerator.prepare(loader)
-        return self._train_dataloader
 
     # -- per-objective gradients, weights, combination -------------------------------------------------------------
 

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["row_costs", "steps_of"]
 
-_PROBED = 4  # full batches' rows of each objective, to know what one costs
+_PROBED = 4  # full batches, to know what a row costs; of smaller ones as many more, up to
+_MOST = 24
 _LARGEST = 64  # rows of a batch that is probed
-_MOST = 24  # batches
 _LEAST = 10  # optimiser steps: fewer are no training
 
 
@@ -74,54 +74,55 @@ def steps_of(
 def row_costs(
     recipe: Recipe, model: Callable[[], SentenceTransformer], datasets: Mapping[str, Dataset], cache: Path, data: str
 ) -> dict[str, float]:
-    """Return the training FLOPs of one row of every objective: measured once, over batches of a real loader.
+    """Return the training FLOPs of one row of every objective with a share: measured once, over batches of a loader.
 
-    They are measured at the rows that the recipe's batches have of each, since a smaller batch is padded less. They
-    depend on lengths of texts and sizes of tensors alone, so that every process and machine measures the same. Runs get
-    equal FLOPs through this: one that spends nothing on a dear objective takes more steps.
+    They are measured at the rows that the recipe's batches have of each, up to 64, since a smaller batch is padded
+    less. They depend on lengths of texts and sizes of tensors alone, so that every process and machine measures the
+    same. Runs get equal FLOPs through this: one that spends nothing on a dear objective takes more steps.
     """
     model_settings = recipe.model.model_dump(mode="json")
     objectives = {n: o.model_dump(mode="json", exclude={"judged"}) for n, o in recipe.objectives.items()}
     sizes = _batches(recipe)
-    key = json.dumps([model_settings, objectives, sizes, data], sort_keys=True)
+    full = min(recipe.training.batch_size, _LARGEST)
+    batches = min(_PROBED * max(round(full / min(sizes.values())), 1), _MOST)
+    key = json.dumps([model_settings, objectives, sizes, batches, data], sort_keys=True)
     path = cache / f"costs-{hashlib.sha256(key.encode()).hexdigest()[:12]}.json"
     with suppress(OSError, ValueError, KeyError):
-        return {name: float(json.loads(path.read_text("utf-8"))[name]) for name in recipe.objectives}
+        return {name: float(json.loads(path.read_text("utf-8"))[name]) for name in sizes}
+    mix = {name: 1 / len(sizes) if name in sizes else 0.0 for name in recipe.objectives}
     plain = recipe.change({
-        "mix": None, "spend": "weights", "solver": "fixed", "seed": 0, "training.steps": 1,
+        "mix": mix, "spend": "weights", "solver": "fixed", "seed": 0, "training.steps": 1,
         "training.batch_sizes": sizes, "training.accumulation": 1, "training.report_to": [],
     })  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="mogrid-") as scratch:
         trainer = build_trainer(plain, model(), datasets, Path(scratch), 1)
-        full = min(recipe.training.batch_size, _LARGEST)
-        batches = min(_PROBED * max(round(full / min(sizes.values())), 1), _MOST)
         costs = {name: flops / sizes[name] for name, flops in _batch_costs(trainer, batches).items()}
     write_json(path, costs)
     return costs
 
 
 def _batches(recipe: Recipe) -> dict[str, int]:
-    """Return the rows of every objective in a batch that has some of it; as many as the fewest where a mix has none."""
+    """Return the rows of every objective with a share in a batch that has some of it."""
     training = recipe.training
     if recipe.spend == "steps":
         sizes = {name: training.batch_size for name, rows in recipe.rows().items() if rows}
     else:
         sizes = {name: round(rows / training.accumulation) for name, rows in recipe.rows().items() if rows}
-    fewest = min(sizes.values())
-    return {name: min(sizes.get(name, fewest), _LARGEST) for name in recipe.objectives}
+    return {name: min(size, _LARGEST) for name, size in sizes.items()}
 
 
 def _batch_costs(trainer: ParetoTrainer, batches: int) -> dict[str, float]:
     """Return the mean training FLOPs of a batch of every objective; nothing is trained."""
     model: Any = trainer.model
     costs: dict[str, float] = {}
-    loader = iter(trainer.get_train_dataloader())
+    loader = trainer.joint_dataloader()  # not prepared: every process of a training sees the same batches
+    given = iter(loader)
     model.train()
     for _ in range(batches):
-        batch = next(loader, None)
+        batch = next(given, None)
         if batch is None:
-            loader = iter(trainer.get_train_dataloader())
-            batch = next(loader)
+            given = iter(loader)
+            batch = next(given)
         for name in batch:
             with FlopLedger(model) as ledger:
                 inputs: dict[str, Any] = trainer._prepare_inputs(batch)

@@ -140,29 +140,27 @@ class Recipe(Strict):
         return {name: rows * self.training.accumulation for name, rows in found.items()}
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides the run's numbers, as plain values; not where it is written or how it is reported."""
+        """Return what decides the run's numbers, as plain values; not where things lie or how it is reported.
+
+        What the data and the file of domains say is in the data's hash.
+        """
         value = self.model_dump(mode="json", exclude={"output", "data"}, exclude_defaults=True)
         value["seed"] = self.seed
+        value.get("evaluation", {}).pop("domains", None)
         if self.training.keep == "last":  # then they choose nothing
             value = {key: part for key, part in value.items() if key not in ("preference", "at_least")}
         for key in ("report_to", "checkpoints"):
             value["training"].pop(key, None)
         return value
 
-    def _decisive(self) -> dict[str, Any]:
-        """Return the identity without the place of the file of domains: what it says is in the data's hash."""
-        value = self.identity()
-        value.get("evaluation", {}).pop("domains", None)
-        return value
-
     def digest(self, *others: str) -> str:
         """Return eight hex digits of the identity and whatever else decides the numbers, such as the data's hash."""
-        text = json.dumps([self._decisive(), *others], sort_keys=True)
+        text = json.dumps([self.identity(), *others], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def family(self) -> str:
         """Return a hash of everything that laws are not over: recipes of one family share a plan."""
-        value = self._decisive()
+        value = self.identity()
         for key in (*FREE, "training.learning_rate"):
             *parents, last = key.split(".")
             inner: Any = value

@@ -51,7 +51,7 @@ class Session:
         self, recipe: Recipe, label: str = "", kind: Kind = "trained", *, parents: Sequence[tuple[str, float]] = (),
         keep: bool = False,
     ) -> Cell:  # fmt: skip
-        equal = len(recipe.objectives) > 1 and recipe.shares == pilot_mixes(self.plain)[0]  # in whole rows of a batch
+        equal = min(recipe.shares.values()) > 0 and recipe.shares == pilot_mixes(self.plain)[0]  # of whole rows
         label = label or ("equal mix" if equal else default_label(recipe))
         name = materials(recipe, self.base).name(label, kind, dict(parents))
         cost = float(recipe.training.budget or 1.0) if kind == "trained" else 1.0

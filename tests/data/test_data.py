@@ -149,6 +149,13 @@ def test_roles_are_enforced() -> None:
         Collection(source(), (both,))
 
 
+def test_a_source_of_one_role_is_told_from_another_domain() -> None:
+    """Another domain is judged under perturbations, or is not: the same texts give other tables."""
+    near, far = domain("near", Role.TEST), domain("far", Role.TEST)
+    assert Collection(near, (far,)).fingerprint != Collection(NO_SOURCE, (near, far)).fingerprint
+    assert Collection(NO_SOURCE, (near, far)).fingerprint == Collection(NO_SOURCE, (near, far)).fingerprint
+
+
 def test_collection_from_yaml(tmp_path) -> None:
     write(tmp_path / "in", train=[("q0", "d0", 1)], dev=[("q1", "d1", 1)], test=[("q2", "d2", 1)])
     for name in ("a", "b", "c"):

@@ -43,7 +43,34 @@ def test_the_largest_model_is_asked() -> None:
 
 def test_what_tells_nothing_is_refused() -> None:
     laws = fit_laws(sweep(sizes=SIZES[-1:], totals=TOTALS[-1:]), draws=20)
-    with pytest.raises(DataError, match="0 runs shorter than the longest"):
+    with pytest.raises(DataError, match="that have both: 600000 has 0, and 0"):
         foretold_front(laws, "ndcg")
     with pytest.raises(DataError, match="ce has no worst value"):
         foretold_front(laws, "ce")
+
+
+def test_a_longest_run_without_shorter_ones_of_its_mix_does_not_count() -> None:
+    runs = sweep(sizes=SIZES[-1:], totals=LENGTHS)
+    total, corner = runs.pairs.sum(axis=1), runs.mix.max(axis=1) == 1
+    some = foretold_front(fit_laws(runs.only((total < LENGTHS[2]) | corner), draws=20))
+    assert (some.mixes, some.metric) == (3, "ndcg")
+    whole = foretold_front(fit_laws(runs, draws=20))
+    assert some.shorter < whole.shorter
+    lonely = runs.only((total < LENGTHS[2]) & ~corner | (total == LENGTHS[2]) & corner)
+    with pytest.raises(DataError, match="has 8, and 0"):
+        foretold_front(fit_laws(lonely, draws=20))
+
+
+def test_equal_flops_are_one_length_whatever_a_pair_costs() -> None:
+    runs = sweep(sizes=SIZES[-1:], totals=LENGTHS)
+    total = runs.pairs.sum(axis=1)
+    dear = dataclasses.replace(runs, pairs=runs.pairs / (1 + runs.mix[:, 2:]), flops=1e6 * total)
+    assert foretold_front(fit_laws(dear, draws=20)).mixes == 7
+
+
+def test_nothing_found_is_no_front() -> None:
+    runs = sweep(sizes=SIZES[-1:], totals=LENGTHS)
+    last = runs.pairs.sum(axis=1) == LENGTHS[2]
+    lost = {metric: table * np.where(last[:, None], [1, 1, 0], 1) for metric, table in runs.values.items()}
+    with pytest.raises(DataError, match="ndcg is 0 in the longest runs"):
+        foretold_front(fit_laws(dataclasses.replace(runs, values={"ndcg": lost["ndcg"]}), draws=20))

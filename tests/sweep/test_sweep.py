@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -20,11 +21,12 @@ from mogrid.retrieval.models import build_retriever
 from mogrid.runs import RunStore
 from mogrid.sweep.cells import cells_of
 from mogrid.sweep.grid import read_sweep
+from mogrid.sweep.measured import measured
 from mogrid.sweep.run import drain_cells
-from mogrid.training.costs import steps_of
+from mogrid.training.costs import row_costs, steps_of
 from mogrid.training.fit import fit
 from mogrid.training.run import materials
-from tests.training.tiny import settings, write_data
+from tests.training.tiny import settings, write_data, write_set
 
 
 def write_sweep(folder: Path, *, recipe: dict | None = None, **changes: object) -> Path:
@@ -87,6 +89,30 @@ def test_runs_of_one_length_take_the_same_flops(tmp_path) -> None:
         done = fit(cell.recipe, made.build(), made.datasets, tmp_path / cell.name, steps)
         taken[cell.label] = done["flops"]["total"] / cell.recipe.training.budget
     assert taken == pytest.approx({"equal mix": 1.0, "effectiveness only": 1.0}, rel=0.04)
+
+
+def test_an_objective_without_a_share_costs_nothing_and_is_not_measured(tmp_path) -> None:
+    """Two rows, as the mix gives the others, would be too few of one that is balanced over three domains."""
+    objectives = settings()["objectives"]
+    objectives["ood"] = {"datasets": ["east", "west", "far"], "loss": "balanced_erm", "judged": "north"}
+    path = write_sweep(tmp_path, recipe={"objectives": objectives})
+    write_set(tmp_path / "data" / "far", 5, splits=("train",))
+    changes = ["vary.mix=[{effectiveness: .8, typos: .2}]", "recipe.training.batch_size=10", "vary.pairs=[400]"]
+    sweep = read_sweep(path, [*changes, "rows=[]"])
+    (cell,) = cells_of(sweep, tmp_path / "runs")
+    made = materials(cell.recipe, sweep.base)
+    costs = row_costs(cell.recipe, made.build, made.datasets, tmp_path / "runs" / "cache", made.data)
+    assert costs.keys() == {"effectiveness", "typos"}
+
+
+def test_runs_go_on_where_the_same_data_lie_elsewhere(swept, tmp_path) -> None:
+    store, moved = RunStore(swept / "runs"), RunStore(tmp_path / "moved")
+    for record in store:
+        if record.kind == "trained":
+            recipe = {**record.recipe, "data": f"/{record.seed}/{record.label}"}
+            recipe["evaluation"] = {**recipe["evaluation"], "domains": f"/{record.label}/roles.yaml"}
+            moved.add(dataclasses.replace(record, recipe=recipe))
+    assert len(measured(moved).measurements) == 2
 
 
 def test_a_cell_is_what_mogrid_train_makes_of_its_recipe(swept, tmp_path) -> None:
