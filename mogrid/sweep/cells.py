@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -169,6 +170,7 @@ def run_cell(cell: Cell, progress: Callable[[float, str], None], stop: Callable[
         if record.name != cell.name:
             raise MogridError(f"run {cell.name!r}: its data changed while the sweep was running (now {record.name!r})")
         store.add(record)
+        gc.collect()  # a model and what it remembers of texts are parts of cycles: gigabytes, before long
         if not cell.keep:
             shutil.rmtree(folder / "model", ignore_errors=True)
         if not any(folder.iterdir()):
