@@ -165,8 +165,16 @@ def _trained(model: nn.Module) -> dict[str, Tensor]:
 # -- what to keep ------------------------------------------------------------------------------------------------------
 
 
-def best_of(preference: Mapping[str, float] | None = None, at_least: Mapping[str, float | str] | None = None) -> Choose:
+def best_of(
+    preference: Mapping[str, float] | None = None,
+    at_least: Mapping[str, float | str] | None = None,
+    *,
+    within: float = 0.0,
+) -> Choose:
     """Return a rule that keeps the best evaluation by a preference, among those that break no bound.
+
+    The best of many noisy evaluations is in part the luckiest one, and weights in the middle of a training have not
+    been cooled: with `within`, the last evaluation that is hardly worse than the best is kept instead.
 
     Parameters
     ----------
@@ -174,6 +182,8 @@ def best_of(preference: Mapping[str, float] | None = None, at_least: Mapping[str
         The mean of the values with these weights is to be large; equal weights on all values when left out.
     at_least : mapping of name to float or str, optional
         A value's lower bound: a number, or ``"base"``, ``"base-0.005"``, ``"base+0.01"``, from the base model's value.
+    within : float
+        By how much the weighted mean may be below the best one's, such as what queries cannot tell from chance.
 
     Returns
     -------
@@ -199,6 +209,8 @@ def best_of(preference: Mapping[str, float] | None = None, at_least: Mapping[str
             raise ConfigError(f"preference: the weight of {name!r} must be a number of at least 0, got {weight!r}")
     if preference is not None and not sum(preference.values()) > 0:
         raise ConfigError("preference: no value has a weight above 0")
+    if isinstance(within, bool) or not isinstance(within, int | float) or not 0 <= within < math.inf:
+        raise ConfigError(f"within: must be a number of at least 0, got {within!r}")
     bounds = {name: bound(name, given) for name, given in (at_least or {}).items()}
 
     def choose(history: Sequence[Values]) -> int:
@@ -212,9 +224,13 @@ def best_of(preference: Mapping[str, float] | None = None, at_least: Mapping[str
         def rank(position: int) -> tuple[float, float]:
             values = history[position]
             broken = sum(max(bound - values[name], 0.0) for name, bound in least.items())
-            return -broken, sum(weight * values[name] for name, weight in weights.items())
+            total = sum(weights.values())
+            return -broken, sum(weight * values[name] for name, weight in weights.items()) / total
 
-        return max(range(len(history)), key=rank)  # of equals the first
+        best = max(range(len(history)), key=rank)  # of equals the first
+        kept, value = rank(best)
+        near = (p for p in range(best, len(history)) if rank(p)[0] == kept and rank(p)[1] > value - within)
+        return max(near, default=best)
 
     return choose
 

@@ -261,7 +261,7 @@ def _keeping(given: Materials) -> KeepBest | None:
         values = objective_values(recipe, judging, judging.judge(model)[0])
         return {name: value["ndcg"] for name, value in values.items()}
 
-    return KeepBest(evaluate, best_of(recipe.preference, recipe.at_least))
+    return KeepBest(evaluate, best_of(recipe.preference, recipe.at_least, within=recipe.training.keep_within))
 
 
 def _healing(model: SentenceTransformer) -> dict[str, Any] | None:

@@ -277,6 +277,12 @@ class TrainingSettings(Strict):
         description="the weights of the last step; or of the best evaluation by the recipe's preference and at_least, "
         "of those before the training and after a 64th, a 32nd ... of its steps",
     )
+    keep_within: float = Field(
+        default=0.0,
+        ge=0,
+        description="of `keep: best`: the last evaluation is kept that is below the best by less, in nDCG@10 by the "
+        "preference",
+    )
     report_to: list[str] = Field(default_factory=list, description="such as tensorboard, wandb, mlflow, trackio")
 
     @field_validator("gradients")

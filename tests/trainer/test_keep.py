@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from transformers import TrainerCallback
 
@@ -164,9 +166,32 @@ def test_preferences_and_bounds(preference, at_least, expected) -> None:
     assert best_of(preference, at_least)(HISTORY) == expected
 
 
+@pytest.mark.parametrize(("within", "expected"), [(0.0, 2), (0.009, 2), (0.011, 3), (0.031, 4), (0.1, 5), (0.5, 5)])
+def test_the_last_that_is_hardly_worse_is_kept(within, expected) -> None:
+    """The bound holds whatever is near; earlier evaluations do not count."""
+    history = [
+        {"a": a, "b": b} for a, b in ((0.5, 0.5), (0.66, 0.6), (0.70, 0.6), (0.69, 0.6), (0.67, 0.6), (0.64, 0.6))
+    ]
+    broken = {"a": 0.7, "b": 0.1}
+    assert best_of({"a": 3}, {"b": 0.3}, within=within)([*history, broken]) == expected
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9), st.floats(0, 0.3))
+def test_what_is_kept_is_the_newest_or_what_was_kept_before(values, within) -> None:
+    """So that one copy of the weights is enough."""
+    choose, before = best_of(within=within), 0
+    for end in range(1, len(values) + 1):
+        now = choose([{"a": value} for value in values[:end]])
+        assert now in (before, end - 1)
+        assert values[now] >= max(values[:end]) - within
+        before = now
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: best_of(within=-0.1), "within: must be a number of at least 0, got -0.1"),
+        (lambda: best_of(within=float("nan")), "within: must be a number of at least 0"),
         (lambda: best_of({"a": -1}), "weight of 'a' must be a number of at least 0, got -1"),
         (lambda: best_of({"a": 0}), "no value has a weight above 0"),
         (lambda: best_of(at_least={"b": "bass-0.1"}), "'b' must be a number, 'base', 'base-0.005'.*got 'bass-0.1'"),

@@ -53,6 +53,15 @@ def test_the_record_and_the_card_say_which_step_was_enough(kept) -> None:
     assert f"| **{step}** |" in card
 
 
+def test_a_later_evaluation_that_is_hardly_worse_is_kept(tmp_path) -> None:
+    recipe = {**KEEP, "training": {**KEEP["training"], "keep_within": 1.0}}
+    assert main(["train", str(write_run(tmp_path, **recipe))]) == 0
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    history = dict(record["best"]["history"])
+    kept = [step for step, values in history.items() if values["ood"] >= history[0]["ood"] - 0.5]
+    assert record["best"]["step"] == max(kept)
+
+
 @pytest.mark.parametrize("stop_at", [9, 40])
 def test_a_stopped_training_keeps_the_same_bits(kept, tmp_path, stop_at) -> None:
     given = materials(read_recipe(kept.parent / "run.yaml"), kept.parent)
