@@ -1,6 +1,6 @@
 """Spend a budget on a recipe: pilots, laws, the mix that your preference or bounds want, its training, a verdict.
 
-Pilots take at most 30 % of it. The model in DIR/model is the final training's best weights, merged with the base as far
+Pilots take at most 30 % of it. The model in DIR/model is the final training's kept weights, merged with the base as far
 as that is sure to pay on select-role data - or the base itself, where fine-tuning does not. Test-role data are looked
 at once. Ctrl-C stops at a checkpoint (exit code 3); the same command goes on, also after a kill.
 

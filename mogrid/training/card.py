@@ -105,7 +105,7 @@ def _kept(record: RunRecord) -> list[str]:
         highlight=frozenset(i for i, (at, _) in enumerate(history) if at == step), left=frozenset(),
     )  # fmt: skip
     return [
-        f"Weights of step {step:,}, the best that was evaluated: {step:,} steps would have been enough.",
+        f"Weights of step {step:,}, chosen among those evaluated: {step:,} steps would have been enough.",
         "",
         table.markdown(),
     ]

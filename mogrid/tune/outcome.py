@@ -106,7 +106,7 @@ def lines_of(outcome: Outcome, final: RunRecord, *, keeps: bool) -> list[str]:
     mix = ", ".join(f"{name} {share:.2f}" for name, share in final.mix.items() if share)
     step = int(final.best["step"])
     lines = [
-        f"trained: {mix}, {final.steps:,} steps, {final.total_flops:.3g} FLOPs; the best weights are those of step "
+        f"trained: {mix}, {final.steps:,} steps, {final.total_flops:.3g} FLOPs; the weights kept are those of step "
         f"{step:,}"
     ]
     if not keeps:
