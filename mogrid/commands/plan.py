@@ -135,7 +135,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps({**chosen.to_json(), "needed": needed, "laws": laws.to_json()}, indent=1))
         return 0
     console = printer()
-    show(console, chosen, laws)
+    show(console, chosen, laws, arguments.law)
     mix = changes_of(chosen, given)["mix"] if chosen.model is not None else chosen.mix
     for name, share in mix.items():
         if abs(share - chosen.mix[name]) > _SHIFT:
@@ -213,7 +213,7 @@ def _imported(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(told)
     else:
-        show(printer(), chosen, laws)
+        show(printer(), chosen, laws, arguments.law)
     return 0
 
 
@@ -283,7 +283,7 @@ def _rivals(chosen: Plan, laws: Laws) -> list[Needed]:
     return times_needed(laws, str(chosen.model), chosen.budget, chosen.mix, others, **goal)
 
 
-def show(console: Console, chosen: Plan, laws: Laws) -> None:
+def show(console: Console, chosen: Plan, laws: Laws, form: str | None = None) -> None:
     """Print a plan for people."""
     from mogrid.report.results import said_of_laws
     from mogrid.report.table import Table, cell
@@ -325,6 +325,6 @@ def show(console: Console, chosen: Plan, laws: Laws) -> None:
     for line in said_of_laws(laws, chosen.metric):
         console.print(f"law of {line}", highlight=False)
     with suppress(DataError):  # of one length, or of losses alone
-        console.print(str(foretold_front(laws)), highlight=False)
+        console.print(str(foretold_front(laws, form=form)), highlight=False)
     for note in chosen.edge:
         console.print(f"note: {note}", highlight=False)

@@ -69,7 +69,7 @@ class ForetoldFront:
         )
 
 
-def foretold_front(laws: Laws, metric: str | None = None) -> ForetoldFront:
+def foretold_front(laws: Laws, metric: str | None = None, *, form: str | None = None) -> ForetoldFront:
     """Fit laws anew to all runs but the longest, of the largest model, and hold what they say against these.
 
     Parameters
@@ -78,13 +78,15 @@ def foretold_front(laws: Laws, metric: str | None = None) -> ForetoldFront:
         Whose runs are divided.
     metric : str, optional
         A score; the first that the laws have when empty.
+    form : str, optional
+        The one law that all objectives are given, as for `fit_laws`.
 
     Raises
     ------
     DataError
         A loss; or fewer than four runs are shorter than the longest, or fewer than two mixes have both.
     ConfigError
-        An unknown metric.
+        An unknown metric or law.
     """
     metric, runs = _score(laws, metric), laws.runs
     model = runs.models[int(np.lexsort((runs.pairs.sum(axis=1), runs.parameters))[-1])]
@@ -99,7 +101,7 @@ def foretold_front(laws: Laws, metric: str | None = None) -> ForetoldFront:
             f"a front is foretold from {_LEAST_RUNS} runs or more that are shorter than the longest, for "
             f"{_LEAST_MIXES} mixes or more that have both: {model} has {(~longest).sum()}, and {len(both)}"
         )
-    refitted = fit_laws(before, metrics=[metric], draws=_DRAWS)
+    refitted = fit_laws(before, metrics=[metric], form=form, draws=_DRAWS)
     told, seen = refitted.predict(last.parameters, last.effort, metric), last.values[metric]
     ends = refitted.interval(last.parameters, last.effort, metric, confidence=_CONFIDENCE)
     measured = _volume(seen, [rows for rows, _ in both])

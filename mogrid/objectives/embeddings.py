@@ -15,10 +15,16 @@ __all__ = ["keeping", "project", "scaled", "shifted"]
 
 
 @contextmanager
-def keeping(model: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect the word embeddings (B, S, H) of every forward, in order."""
+def keeping(model: nn.Module, *, gradients: bool = False) -> Iterator[list[Tensor]]:
+    """Collect the word embeddings (B, S, H) of every forward, in order; with gradients also where they are frozen."""
     seen: list[Tensor] = []
-    with _hooked(model, lambda module, args, output: seen.append(output)):
+
+    def keep(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        frozen = gradients and not output.requires_grad
+        seen.append(output.detach().requires_grad_() if frozen else output)
+        return seen[-1]
+
+    with _hooked(model, keep):
         yield seen
 
 

@@ -64,7 +64,7 @@ class PGD(nn.Module):
         return value
 
     def _craft(self, features: list[dict[str, Any]], labels: Tensor | None) -> list[Tensor]:
-        with keeping(self.model) as embeddings:
+        with keeping(self.model, gradients=True) as embeddings:
             value = self._inner(features, labels)
         gradients = torch.autograd.grad(value, embeddings)
         embeddings = [e.detach() for e in embeddings]

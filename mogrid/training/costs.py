@@ -6,16 +6,18 @@ import hashlib
 import json
 import math
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sentence_transformers import SentenceTransformer
+from torch import nn
 
 from mogrid.errors import ConfigError
 from mogrid.files import write_json
-from mogrid.flops import FlopLedger
+from mogrid.flops import FlopLedger, encoders
+from mogrid.retrieval.thinning import stack_of
 from mogrid.trainer import ParetoTrainer
 from mogrid.training.fit import build_trainer, ranks
 from mogrid.training.recipe import Recipe
@@ -124,10 +126,38 @@ def _batch_costs(trainer: ParetoTrainer, batches: int) -> dict[str, float]:
             given = iter(loader)
             batch = next(given)
         for name in batch:
-            with FlopLedger(model) as ledger:
+            with FlopLedger(model) as ledger, _shallow(model):
                 inputs: dict[str, Any] = trainer._prepare_inputs(batch)
                 loss: Any = trainer.compute_loss(model, inputs[name])
                 loss.backward()
             costs[name] = costs.get(name, 0.0) + ledger.total / batches
     model.zero_grad()
     return costs
+
+
+@contextmanager
+def _shallow(model: nn.Module) -> Iterator[None]:
+    """Let texts pass the last layer of every encoder alone: a ledger that is open already charges for all of them."""
+    stacks: list[Any] = []
+    for encoder in encoders(model):
+        with suppress(ConfigError):  # no single stack: it is gone through as it is
+            own: Any = encoder
+            stacks.append(own.get_submodule(stack_of(own, int(getattr(own.config, "num_hidden_layers", 0)))))
+    kinds = [type(layers) for layers in stacks]
+    try:
+        for layers in stacks:
+            layers.__class__ = _Last
+        yield
+    finally:
+        for layers, kind in zip(stacks, kinds, strict=True):
+            layers.__class__ = kind
+
+
+class _Last(nn.ModuleList):
+    """Layers of which a forward sees the last; parameters keep their names."""
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        return iter(list(self._modules.values())[-1:])
+
+    def __getitem__(self, index: Any) -> Any:
+        return list(self)[0 if isinstance(index, int) else slice(None)]

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mogrid.errors import DataError
+from mogrid.errors import ConfigError, DataError
 from mogrid.frontier import fit_laws, foretold_front
 from tests.frontier.truth import SIZES, TOTALS, sweep
 
@@ -39,6 +39,14 @@ def test_runs_that_leave_their_law_are_not_foretold() -> None:
 def test_the_largest_model_is_asked() -> None:
     found = foretold_front(fit_laws(sweep(totals=LENGTHS, noise=0.002, rng=np.random.default_rng(1)), draws=20), "ndcg")
     assert (found.model, found.runs) == ("600000", 14)
+
+
+def test_a_law_that_is_asked_for_foretells() -> None:
+    laws = fit_laws(sweep(sizes=SIZES[-1:], totals=LENGTHS, noise=0.002, rng=np.random.default_rng(0)), draws=20)
+    told = {form: foretold_front(laws, "ndcg", form=form).foretold for form in (None, "quadratic", "exchange")}
+    assert told["exchange"] != told["quadratic"]
+    with pytest.raises(ConfigError, match="no law 'cubic'"):
+        foretold_front(laws, "ndcg", form="cubic")
 
 
 def test_what_tells_nothing_is_refused() -> None:

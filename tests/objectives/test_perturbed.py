@@ -11,6 +11,7 @@ from mogrid.flops import FlopLedger
 from mogrid.objectives import FGM, PGD, VAT, InfoNCE, PerturbationConsistency
 from mogrid.objectives.consistency import multi_positive
 from mogrid.objectives.embeddings import keeping, project, scaled, shifted
+from mogrid.retrieval.freezing import freeze
 from mogrid.retrieval.models import build_retriever
 from tests.objectives.test_domains import eager
 from tests.objectives.test_objectives import columns, embed
@@ -34,6 +35,20 @@ def test_each_step_of_pgd_raises_the_loss_within_the_ball(tokenizer, texts, towe
     for shift, e in zip(pgd._craft(features, None), embeddings, strict=True):
         assert (shift.flatten(1).norm(dim=1) <= 0.05 * e.flatten(1).norm(dim=1) * (1 + 1e-5)).all()
     assert hooks_left(model) == 0
+
+
+@pytest.mark.parametrize("frozen", ["embeddings", "lower layers"])
+def test_frozen_embeddings_are_shifted_alike(tokenizer, texts, frozen) -> None:
+    queries, documents = zip(*texts[:8], strict=True)
+    found = []
+    for still in (False, True):
+        model = build_retriever("2x32", tokenizer, dropout=0.0, seed=0).train()
+        if still:
+            freeze(model, "embeddings" if frozen == "embeddings" else 1)
+        value = PGD(InfoNCE(model), epsilon=0.05)(columns(model, queries, documents))
+        value.backward()
+        found.append(value.detach())
+    torch.testing.assert_close(found[0], found[1])
 
 
 def test_fgm_is_one_whole_step(model, texts) -> None:

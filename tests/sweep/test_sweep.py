@@ -10,11 +10,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import yaml
 from rich.console import Console
+from torch import nn
 
 from mogrid.cli import main
 from mogrid.retrieval.models import build_retriever
@@ -103,6 +105,31 @@ def test_an_objective_without_a_share_costs_nothing_and_is_not_measured(tmp_path
     made = materials(cell.recipe, sweep.base)
     costs = row_costs(cell.recipe, made.build, made.datasets, tmp_path / "runs" / "cache", made.data)
     assert costs.keys() == {"effectiveness", "typos"}
+
+
+@pytest.mark.parametrize("towers", [1, 2])
+def test_a_row_is_priced_at_all_layers_though_it_passes_one(tmp_path, monkeypatch, towers) -> None:
+    """Consistency, a teacher's forwards, crafted embeddings: what each costs does not hang on what layers compute."""
+    objectives = settings()["objectives"]
+    objectives["distil"] = {"datasets": ["east"], "loss": "distil", "judged": "north"}
+    objectives["fgm"] = {"datasets": ["west"], "loss": "fgm", "judged": "north"}
+    model = {"size": "3x32", "towers": towers, "vocabulary": 300, "max_length": 16}
+    path = write_sweep(tmp_path, recipe={"objectives": objectives, "model": model})
+    sweep = read_sweep(path, ["recipe.spend=weights"])
+    recipe = sweep.recipe
+    made = materials(recipe, sweep.base)
+    built = made.build()
+    names = [name for name, _ in built.named_parameters()]
+    given = row_costs(recipe, lambda: built, made.datasets, _folder(tmp_path / "one"), made.data)
+    assert [name for name, _ in built.named_parameters()] == names
+    assert {type(m) for m in built.modules() if isinstance(m, nn.ModuleList)} == {nn.ModuleList}
+    monkeypatch.setattr("mogrid.training.costs._shallow", lambda model: nullcontext())
+    assert row_costs(recipe, made.build, made.datasets, _folder(tmp_path / "all"), made.data) == given
+
+
+def _folder(path):
+    path.mkdir()
+    return path
 
 
 def test_runs_go_on_where_the_same_data_lie_elsewhere(swept, tmp_path) -> None:
