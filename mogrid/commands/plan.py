@@ -224,8 +224,10 @@ def bounds(given: list[str], laws: Laws, metric: str | None, models: list[str] |
     metric, runs, found = laws.metric(metric), laws.runs, {}
     for text in given:
         name, equals, value = text.partition("=")
-        if not equals or name not in laws.objectives:
-            raise ConfigError(f"--at-least {text!r}: expected NAME=VALUE{nearest(name, laws.objectives)}")
+        if not equals:
+            raise ConfigError(f"--at-least {text!r}: expected NAME=VALUE, such as {name}=.45")
+        if name not in laws.objectives:
+            raise ConfigError(f"--at-least {text!r}: no objective {name!r}{nearest(name, laws.objectives)}")
         offset = value.removeprefix("base") if value.startswith("base") else value
         try:
             number = float(offset or 0)
@@ -236,7 +238,8 @@ def bounds(given: list[str], laws: Laws, metric: str | None, models: list[str] |
             own = [known[model] for model in (models or known) if model in known]
             if not own:
                 raise ConfigError(
-                    f"--at-least {text!r}: the store has no run of the base model; sweep with rows: [base]"
+                    f"--at-least {text!r}: no run of the base model is among these, which a sweep makes with rows: "
+                    "[base]; give a number"
                 )
             # Of several base models the best one is the bar.
             column = laws.objectives.index(name)

@@ -41,7 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="train one objective alone and the equal mix, too, with the whole budget each, uncounted",
     )
     parser.add_argument("--workers", type=int, default=1, help="runs at the same time (default: 1, with all threads)")
-    parser.add_argument("--dry-run", action="store_true", help="show the plan with what each stage will cost, and stop")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="show the plan with what each stage will cost, and stop; of hours, after a first short training",
+    )
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
 
 
@@ -116,8 +120,10 @@ def _budget(arguments: argparse.Namespace) -> Any:
     if arguments.workers < 1:
         raise ConfigError(f"--workers must be at least 1, got {arguments.workers}")
     hours = arguments.hours
+    if arguments.price is not None and arguments.money is None:
+        raise ConfigError("--price is of an hour that --money buys, which is missing")
     if arguments.money is not None:
         if not arguments.price or arguments.price <= 0:
             raise ConfigError("--money needs --price of an hour, above 0")
         hours = arguments.money / arguments.price
-    return Budget(arguments.budget, hours, arguments.workers)
+    return Budget(arguments.budget, hours, arguments.workers, arguments.price)

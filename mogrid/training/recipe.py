@@ -27,6 +27,7 @@ FREE = ("mix", "seed", "model", "training.pairs", "training.steps", "training.bu
 
 PLAN_FORMAT = 1
 _MOST = 16  # objectives
+_NOWHERE = "recipe"
 
 
 class Recipe(Strict):
@@ -180,7 +181,10 @@ class Recipe(Strict):
         value = self.model_dump(mode="json", exclude_defaults=True)
         for key, new in changes.items():
             put(value, key, new)
-        return YamlFile(Path(", ".join(changes) or "recipe"), value, {}).parse(Recipe)
+        try:
+            return YamlFile(Path(_NOWHERE), value, {}).parse(Recipe)
+        except ConfigError as error:  # what was put together lies in no line of a file
+            raise ConfigError(str(error).removeprefix(f"{_NOWHERE}:1: ")) from error
 
 
 def put(value: dict[str, Any], key: str, new: Any) -> None:

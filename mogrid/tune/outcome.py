@@ -107,7 +107,7 @@ def lines_of(outcome: Outcome, final: RunRecord, *, keeps: bool) -> list[str]:
     step = int(final.best["step"])
     lines = [
         f"trained: {mix}, {final.steps:,} steps, {final.total_flops:.3g} FLOPs; the weights kept are those of step "
-        f"{step:,}"
+        f"{step:,}{': as many would have been enough' if step < final.steps else ''}"
     ]
     if not keeps:
         lines.append("no mix was foretold to keep what was asked for: that was left to stopping and merging")

@@ -67,7 +67,8 @@ def tune(
     rivals : bool
         Train one objective alone and the equal mix with the whole budget, too, for the verdict; not counted.
     dry_run : bool
-        Stop before anything is spent.
+        Stop once the plan is shown: before anything is spent, or, of hours, after the training that says what an hour
+        does, which is kept in `out`.
     show : callable
         Called with the plan before it is spent.
 
@@ -82,6 +83,10 @@ def tune(
     KeyboardInterrupt
         Ctrl-C or SIGTERM, after a checkpoint.
     """
+    for name, asked in recipe.at_least.items():
+        relative, number = bound(name, asked)
+        if relative and number > 0:
+            raise ConfigError(f"at least {name}={asked}: the base model breaks it as it is; base can be kept")
     plain = _plain(recipe)
     request = {
         "recipe": plain.identity(), "preference": importance_of(recipe), "at_least": recipe.at_least,
@@ -93,17 +98,22 @@ def tune(
     with status(console, "reading the data"):
         materials(plain, base).judging.check()
     with tempfile.TemporaryDirectory(prefix="mogrid-") as scratch:
+        early = _Tune(recipe, plain, base, out if out.is_dir() else Path(scratch), budget, console)
         if budget.flops is not None:  # what cannot be afforded is said before anything is written
-            session = _Tune(recipe, plain, base, out if out.is_dir() else Path(scratch), budget, console)
-            session.divided(budget.flops)
-        if dry_run:
-            session = _Tune(recipe, plain, base, Path(scratch), budget, console)
-            show(session.plan(session.planned()))
-            return None
-    with withdrawn(out, "work/*/training", "work/*/steps.jsonl", "tune.json"), naming_a_full_disk(out):
-        out.mkdir(parents=True, exist_ok=True)
-        with held(out / ".lock"):
-            return _Tune(recipe, plain, base, out, budget, console).spend(request, rivals, show)
+            stages = early.divided(budget.flops)
+            if dry_run:
+                show(early.plan(stages))
+                return None
+        with withdrawn(out, "work/*/training", "work/*/steps.jsonl", "tune.json"), naming_a_full_disk(out):
+            out.mkdir(parents=True, exist_ok=True)
+            with held(out / ".lock"):
+                if early.store != out and (early.store / "cache").is_dir():  # what rows cost is known
+                    shutil.copytree(early.store / "cache", out / "cache", dirs_exist_ok=True)
+                session = _Tune(recipe, plain, base, out, budget, console, beside=early.beside)
+                if dry_run:  # one training said what an hour does; it is kept for the tune that follows
+                    show(session.plan(session.planned()))
+                    return None
+                return session.spend(request, rivals, show)
 
 
 def _plain(recipe: Recipe) -> Recipe:
@@ -126,7 +136,7 @@ class _Tune(Session):
         given = materials(self.plain, self.base)
         collection = given.library.collection
         if collection is not None:
-            with status(self.console, "looking for leaks"):
+            with self.aside("looking for leaks"):
                 found = kept_leaks(collection, self.store)
             total = sum(total for _, total in found.counts.values())
             self.console.print(f"near-duplicates of training text in what is measured: {found.leaks} of {total:,}")
@@ -136,7 +146,7 @@ class _Tune(Session):
         show(self.plan(stages))
         rate = self.rate(stages, preference, bounds)
         choice, path = self.mix(stages, rate, preference, bounds)
-        left = max(self.budget.left(self.spent, len(SHARES) + EVALUATIONS + SYSTEMS), self.least())
+        left = max(self.budget.left(self.spent, len(SHARES) + EVALUATIONS + SYSTEMS, self.beside), self.least())
         final_recipe = self.plain.change({
             "mix": spendable(choice.mix, self.plain), "training.budget": float(f"{left:.4g}"),
             "training.learning_rate": rate, "training.keep": "best", "training.keep_within": self.margin(preference),
@@ -192,7 +202,7 @@ class _Tune(Session):
         for after in ("mixes", "more pilots"):
             names = list(dict.fromkeys(cell.name for cell in cells))
             runs = measured(RunStore(self.store), names=names).measurements
-            with status(self.console, "fitting laws"):
+            with self.aside("fitting laws"):
                 choice = choose_mix(runs, stages.final, **goal)
             path.append((after, spendable(choice.mix, self.plain), choice.why))
             lengths = [times * stages.unit for times in _EXPLORED]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
 from mogrid.errors import ConfigError
-from mogrid.progress import Progress
+from mogrid.progress import Progress, status
 from mogrid.report.table import Table
 from mogrid.runs import Kind, RunRecord, RunStore, seconds_of
 from mogrid.sweep.cells import Cell, run_cell
@@ -46,6 +48,17 @@ class Session:
     console: Console
     costs: list[tuple[str, int, float, float]] = field(default_factory=list)
     spent: list[RunRecord] = field(default_factory=list)
+    beside: float = 0.0
+
+    @contextmanager
+    def aside(self, said: str) -> Iterator[None]:
+        """Count what is no run, and say what it is; hours are spent on it, too."""
+        started = time.perf_counter()
+        try:
+            with status(self.console, said):
+                yield
+        finally:
+            self.beside += time.perf_counter() - started
 
     def cell(
         self, recipe: Recipe, label: str = "", kind: Kind = "trained", *, parents: Sequence[tuple[str, float]] = (),
@@ -82,10 +95,11 @@ class Session:
         given = materials(self.plain, self.base)
         (self.store / "cache").mkdir(parents=True, exist_ok=True)
         prices = []
-        for mix in pilot_mixes(self.plain):
-            recipe = self.plain.change({"mix": mix})
-            costs = row_costs(recipe, given.build, given.datasets, self.store / "cache", given.data)
-            prices.append(sum(costs[name] * rows for name, rows in recipe.rows().items()))
+        with self.aside("measuring what rows cost"):
+            for mix in pilot_mixes(self.plain):
+                recipe = self.plain.change({"mix": mix})
+                costs = row_costs(recipe, given.build, given.datasets, self.store / "cache", given.data)
+                prices.append(sum(costs[name] * rows for name, rows in recipe.rows().items()))
         return LEAST * max(prices)
 
     def divided(self, total: float) -> Stages:
@@ -98,7 +112,7 @@ class Session:
         pilot = self.pilot(pilot_mixes(self.plain)[0], self.plain.training.learning_rate, 2 * self.least())
         records = self.stage("calibration", [pilot])
         judgings = 3 + 2 * len(pilot_mixes(self.plain)) + MOST + len(SHARES) + EVALUATIONS + SYSTEMS
-        left = self.budget.left(records, judgings)
+        left = self.budget.left(records, judgings, self.beside)
         if left <= 0:
             raise ConfigError(f"{self.budget} are over before anything is trained: judging alone takes longer")
         return self.divided(left)
@@ -111,12 +125,15 @@ class Session:
         rows += [("final training", "1", stages.final), ("merges", str(len(SHARES)), 0.0)]
         rows.append(("verdict", str(SYSTEMS), 0.0))
         speed = next((r.total_flops / r.seconds["training"] for r in self.spent if r.kind == "trained"), None)
+        hours = [flops / speed / 3600 if speed else None for _, _, flops in rows]
         shown = [
             (name, count, f"{flops:.3g}", f"{flops / stages.total:.0%}",
-             f"{flops / speed / 3600:.2g}" if speed else "not known yet")
-            for name, count, flops in rows
+             "not known yet" if hour is None else f"{hour:.2g}",
+             *([f"{hour * price:.2g}"] if hour is not None and (price := self.budget.price) else []))
+            for (name, count, flops), hour in zip(rows, hours, strict=True)
         ]  # fmt: skip
-        columns = ("stage", "runs", "training FLOPs", "of the budget", "hours of training")
+        money = ["in money"] if self.budget.price else []
+        columns = ("stage", "runs", "training FLOPs", "of the budget", "hours of training", *money)
         return Table(
             f"The plan: {self.budget}", columns, shown,
             note="stages without trainings judge alone; what pilots leave goes to the final training",

@@ -40,6 +40,8 @@ class Budget:
         Of this machine, judging included.
     workers : int
         Runs at the same time.
+    price : float, optional
+        Of an hour, where the hours were bought with money.
 
     Raises
     ------
@@ -50,16 +52,26 @@ class Budget:
     flops: float | None = None
     hours: float | None = None
     workers: int = 1
+    price: float | None = None
 
     def __post_init__(self) -> None:
         given = [value for value in (self.flops, self.hours) if value is not None]
         if len(given) != 1 or not (np.isfinite(given[0]) and given[0] > 0):
             raise ConfigError("a budget is a positive number of FLOPs or of hours")
 
-    def left(self, records: Sequence[RunRecord], judgings: int) -> float:
+    def left(self, records: Sequence[RunRecord], judgings: int, beside: float = 0.0) -> float:
         """Return the FLOPs that are left for trainings after some runs, when so many judgings are still to come.
 
         Of hours it is what the time that is left buys at the speed that the longest of the runs had.
+
+        Parameters
+        ----------
+        records : sequence of RunRecord
+            What is spent.
+        judgings : int
+            To come, as long as those of the runs were.
+        beside : float
+            Seconds that were spent on what is no run.
         """
         if self.flops is not None:
             return self.flops - sum(record.total_flops for record in records if record.kind == "trained")
@@ -68,11 +80,14 @@ class Budget:
         timed = [record for record in records if record.kind == "trained"]
         longest = max(timed, key=lambda record: record.total_flops)
         judging = float(np.median([record.seconds["judging"] for record in timed]))
-        seconds = self.hours * 3600 * self.workers - spent - judgings * judging
+        seconds = (self.hours * 3600 - beside) * self.workers - spent - judgings * judging
         return seconds * longest.total_flops / longest.seconds["training"]
 
     def __str__(self) -> str:
-        return f"{self.flops:.3g} FLOPs" if self.flops is not None else f"{self.hours:.3g} hours"
+        if self.flops is not None:
+            return f"{self.flops:.3g} FLOPs"
+        bought = f", {self.hours * self.price:.4g} in money" if self.hours and self.price else ""
+        return f"{self.hours:.3g} hours{bought}"
 
 
 @dataclass(frozen=True)

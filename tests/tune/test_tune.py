@@ -87,9 +87,20 @@ def test_a_dry_run_says_what_each_stage_costs_and_writes_nothing(tmp_path, capsy
     for stage in ("baselines", "learning rates", "mixes", "more pilots", "final training", "merges", "verdict"):
         assert stage in shown
     assert "70%" in shown
-    assert main([*command, "--money", "1", "--price", "20"]) == 0
-    assert "The plan: 0.05 hours" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
+
+
+def test_hours_are_planned_after_one_training_which_is_kept(tmp_path, capsys) -> None:
+    command = ["tune", str(write_recipe(tmp_path)), "--dry-run", "--out", str(tmp_path / "out")]
+    assert main([*command, "--money", "1", "--price", "20"]) == 0
+    shown = capsys.readouterr().out
+    assert "The plan: 0.05 hours, 1 in money" in shown
+    assert "in money" in shown.splitlines()[1]
+    (record,) = RunStore(tmp_path / "out").records()
+    assert record.kind == "trained"
+    trained = (tmp_path / "out" / "runs.jsonl").read_bytes()
+    assert main([*command, "--hours", "0.04"]) == 0
+    assert (tmp_path / "out" / "runs.jsonl").read_bytes() == trained
 
 
 @pytest.mark.parametrize(
@@ -100,9 +111,11 @@ def test_a_dry_run_says_what_each_stage_costs_and_writes_nothing(tmp_path, capsy
             ["--budget", "1e9", "--maximise", "efectiveness"],
             "no objective 'efectiveness'; did you mean 'effectiveness'?",
         ),
-        (["--budget", "1e9", "--at-least", "oood=base"], "no objective 'oood'; did you mean 'ood'?"),
+        (["--budget", "1e9", "--at-least", "oood=base"], "mogrid: at_least: no objective 'oood'; did you mean 'ood'?"),
         (["--budget", "1e9", "--at-least", "ood"], "--at-least 'ood': expected NAME=VALUE"),
         (["--budget", "1e9", "--at-least", "ood=base-"], "'ood' must be a number, 'base', 'base-0.005' or the like"),
+        (["--budget", "1e9", "--at-least", "ood=base+0.1"], "at least ood=base+0.1: the base model breaks it as it is"),
+        (["--budget", "1e9", "--price", "3"], "--price is of an hour that --money buys, which is missing"),
         (["--budget", "1e9", "--preference", "ood=0"], "no value has a weight above 0"),
         (["--budget", "nan"], "a budget is a positive number"),
         ([], "give one of --budget FLOPS, --hours and --money"),
