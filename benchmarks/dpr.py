@@ -1,6 +1,6 @@
 """The main job: what Pareto training is worth on the model at hand, in minutes.
 
-    python -m benchmarks.dpr                                       # one layer of all-MiniLM-L6-v2, text that pip brings
+    python -m benchmarks.dpr                                 # upper layers of all-MiniLM-L6-v2, text that pip brings
     python -m benchmarks.dpr --encoder BAAI/bge-small-en-v1.5 --data DIR --set objectives.ood.datasets=[tldr,medquad]
     python -m benchmarks.dpr --scratch 1x64
 
@@ -18,6 +18,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -37,8 +38,11 @@ from mogrid.errors import ConfigError, MogridError
 from mogrid.files import write_json
 from mogrid.frontier import Laws, Plan, fit_laws, plan, planned_front
 from mogrid.progress import status
+from mogrid.report import write_report
 from mogrid.report.figures import COLOURS, Style, plot_front
 from mogrid.report.figures.exchange import plot_exchange
+from mogrid.report.html import Figure, Report
+from mogrid.report.page import store_page
 from mogrid.report.results import results_table
 from mogrid.report.scales import front_of
 from mogrid.report.table import Table, cell, printer
@@ -76,7 +80,7 @@ class Job:
         The folder that its paths are relative to.
     preference : dict of objective to importance
     seeds : list of int
-        Of the full trainings; pilots have the first two.
+        Of the full trainings, from the recipe's on; pilots have the first two.
     out : Path
     workers : int
     """
@@ -177,16 +181,26 @@ def _show(
     show_plan(console, made, laws)
     title = "What a pair of one objective is worth to another"
     plot_exchange(job.out / "exchange.png", laws.exchange(_METRIC), title=title)
-    trained = [record for record in records if record.kind == "trained"]
-    console.print(_foretold(made, [record for record in trained if record.label == label]))
+    told = _foretold(made, [r for r in records if r.kind == "trained" and r.label == label])
     summary = summarise(records, "test", baseline="base")
-    console.print(results_table(summary, f"{job.recipe.model.label} on test-role data", about=("FLOPs", "seeds")))
+    results = results_table(summary, f"{job.recipe.model.label} on test-role data", about=("FLOPs", "seeds"))
     _draw(job, laws, made, records, label)
-    places = materials(job.recipe, job.base).judging.objectives
-    for baseline in dict.fromkeys(("base", f"{next(iter(job.recipe.objectives))} only", "equal mix")):
-        if baseline != label:
-            console.print(gains_told(records, label, baseline, places, job.preference, "test"), highlight=False)
-            console.print(_verdict(records, label, baseline), highlight=False)
+    places, said = materials(job.recipe, job.base).judging.objectives, []
+    others = [other for other in dict.fromkeys(record.label for record in records) if other != label]
+    for other in others:
+        said.append(gains_told(records, label, other, places, job.preference, "test"))
+    for other in ("base", f"{next(iter(job.recipe.objectives))} only", "equal mix"):
+        if other in others:
+            said.append(_verdict(records, label, other))
+    for table in (told, results):
+        console.print(table)
+    for line in said:
+        console.print(line, highlight=False)
+    with tempfile.TemporaryDirectory() as scratch:
+        page = store_page(RunStore(job.out / "finals"), laws, Path(scratch), preference=job.preference)
+        front = Figure("The front, foretold and measured", job.out / "front.png", "By the objectives' own measures.")
+        parts = [results, told, front, *page.parts[:-1]]
+        write_report(job.out / "dpr.html", Report("The main job", said, parts, page.provenance))
 
 
 def _foretold(made: Plan, own: list[RunRecord]) -> Table:
@@ -239,7 +253,7 @@ def _job(arguments: argparse.Namespace) -> Job:
         changes.append(f"evaluation.domains={arguments.domains.resolve()}")
     recipe = read_recipe(arguments.recipe or RECIPE, changes)
     if recipe.training.pairs is None:
-        raise ConfigError("training.pairs: say how many pairs a full training draws")
+        raise ConfigError("training.pairs: the job's length is given in pairs that a full training draws")
     if recipe.training.pairs < _LEAST * recipe.training.batch_size:
         raise ConfigError(f"training.pairs: {recipe.training.pairs:,} are fewer than {_LEAST} steps")
     names = list(recipe.objectives)
@@ -247,7 +261,14 @@ def _job(arguments: argparse.Namespace) -> Job:
         name: 2.0 if i == 0 else 1.0 for i, name in enumerate(names)
     }
     base = (arguments.recipe or RECIPE).resolve().parent
-    return Job(recipe, base, preference, list(range(arguments.seeds)), arguments.out, arguments.workers)
+    return Job(
+        recipe,
+        base,
+        preference,
+        list(range(recipe.seed, recipe.seed + arguments.seeds)),
+        arguments.out,
+        arguments.workers,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,9 +1,9 @@
 """Merge models that were tuned from one base: average their weights, by the shares that select-role data ask for.
 
-Every share on a lattice is judged on select-role data, the front is shown with 95 % intervals over queries, one merge
-is chosen, and that one is compared with the models it is made of on test-role data, once. The objectives are the
-source by its name, `ood` (the mean of the other domains of the role) and `typos` (of the source's queries), all as
-nDCG@10.
+Every share on a lattice is judged on select-role data, then up to three more where a surface through these foretells
+better ones; the front is shown with 95 % intervals over queries, one merge is chosen, and that one is compared with the
+models it is made of on test-role data, once. The objectives are the source by its name, `ood` (the mean of the other
+domains of the role) and `typos` (of the source's queries), all as nDCG@10.
 
 example: mogrid merge ./tuned --base all-MiniLM-L6-v2 --data ~/beir --at-least ood=base-0.005 --out ./merged
 """
@@ -20,6 +20,8 @@ from mogrid.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+    from mogrid.frontier.merges import Merges
 
 __all__ = ["add_arguments", "run"]
 
@@ -91,14 +93,18 @@ def run(arguments: argparse.Namespace) -> int:
     def values(model: SentenceTransformer) -> dict[str, dict[str, float]]:
         return values_at(model, select, places, arguments.seed)
 
+    def least_of(merges: Merges) -> dict[str, float]:
+        return {
+            name: least + (merges.values[merges.corner(arguments.base), merges.objectives.index(name)] if based else 0)
+            for name, least, based in asked
+        }
+
     with Progress(console, "judging merges", total=1.0) as bar:
         merges = search_merges(
-            models, values, arguments.parts, method=arguments.method, base=arguments.base, progress=bar.update
-        )
-    at_least = {
-        name: least + (merges.values[merges.corner(arguments.base), merges.objectives.index(name)] if based else 0.0)
-        for name, least, based in asked
-    }
+            models, values, arguments.parts, method=arguments.method, base=arguments.base, progress=bar.update,
+            propose=lambda merges: merges.proposal(preference, least_of(merges), knee=arguments.knee),
+        )  # fmt: skip
+    at_least = least_of(merges)
     chosen = merges.choose(preference, at_least, knee=arguments.knee)
     shares = dict(zip(merges.names, map(float, merges.shares[chosen]), strict=True))
     merged = blend(models, shares, method=arguments.method, base=arguments.base)

@@ -13,7 +13,7 @@ from mogrid.frontier.laws import Laws
 from mogrid.frontier.measurements import Measurements, is_loss
 from mogrid.frontier.selection import fit_laws
 
-__all__ = ["ForetoldFront", "foretold_front"]
+__all__ = ["ForetoldFront", "foretold_front", "longest"]
 
 Floats = NDArray[np.float64]
 
@@ -91,15 +91,15 @@ def foretold_front(laws: Laws, metric: str | None = None, *, form: str | None = 
     metric, runs = _score(laws, metric), laws.runs
     model = runs.models[int(np.lexsort((runs.pairs.sum(axis=1), runs.parameters))[-1])]
     own = runs.only([one == model for one in runs.models])
-    longest = _longest(own)
+    long = longest(own)
     both = []
-    if (~longest).sum() >= _LEAST_RUNS:
-        last, before = own.only(longest), own.only(~longest)
+    if (~long).sum() >= _LEAST_RUNS:
+        last, before = own.only(long), own.only(~long)
         both = _mixes_of_both(last, before)
     if len(both) < _LEAST_MIXES:
         raise DataError(
             f"a front is foretold from {_LEAST_RUNS} runs or more that are shorter than the longest, for "
-            f"{_LEAST_MIXES} mixes or more that have both: {model} has {(~longest).sum()}, and {len(both)}"
+            f"{_LEAST_MIXES} mixes or more that have both: {model} has {(~long).sum()}, and {len(both)}"
         )
     refitted = fit_laws(before, metrics=[metric], form=form, draws=_DRAWS)
     told, seen = refitted.predict(last.parameters, last.effort, metric), last.values[metric]
@@ -129,7 +129,7 @@ def _score(laws: Laws, metric: str | None) -> str:
     return metric
 
 
-def _longest(runs: Measurements) -> NDArray[np.bool_]:
+def longest(runs: Measurements) -> NDArray[np.bool_]:
     """Return which runs are as long as the longest."""
     total = runs.pairs.sum(axis=1)
     found: NDArray[np.bool_] = (_LONGEST * total > total.max()) | (_LONGEST * runs.flops > runs.flops.max())
@@ -142,7 +142,7 @@ def _mixes_of_both(last: Measurements, before: Measurements) -> list[tuple[NDArr
     for mix in np.unique(last.mix.round(4), axis=0):
         rows, shorter = (np.flatnonzero((runs.mix.round(4) == mix).all(axis=1)) for runs in (last, before))
         if len(shorter):
-            found.append((rows, shorter[_longest(before.only(np.isin(np.arange(len(before)), shorter)))]))
+            found.append((rows, shorter[longest(before.only(np.isin(np.arange(len(before)), shorter)))]))
     return found
 
 

@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 
 from mogrid.errors import ConfigError
 from mogrid.frontier.rules import importance, pick
+from mogrid.frontier.search import search_mixes
 
 __all__ = ["Basin", "Merges"]
 
 Floats = NDArray[np.float64]
+
+_JUDGED = 0.02
+"""Shares that differ by less are as good as judged."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,34 @@ class Merges:
         method = "knee" if knee else "weighted"
         return int(rows[pick(1 - self.values[rows], method, importance(self.objectives, preference, method))])
 
+    def proposal(
+        self,
+        preference: Mapping[str, float] | None = None,
+        at_least: Mapping[str, float] | None = None,
+        *,
+        knee: bool = False,
+    ) -> Floats | None:
+        """Return the shares (K,) that quadratic surfaces through what was judged would choose; None if that is judged.
+
+        pymoo searches the surfaces, one of every objective, from the judged shares on.
+        """
+        terms = _terms(self.shares)
+        if np.linalg.matrix_rank(terms) < terms.shape[1]:
+            return None
+        surface = np.linalg.lstsq(terms, self.values, rcond=None)[0]
+        count = len(self.names)
+        _, mixes = search_mixes(
+            lambda place, mix: 1 - _terms(mix) @ surface, 1, np.zeros(count), np.ones(count), self.shares
+        )
+        told = _terms(mixes) @ surface
+        try:
+            found = mixes[
+                Merges(self.names, self.objectives, mixes, told, told, told).choose(preference, at_least, knee=knee)
+            ]
+        except ConfigError:
+            return None
+        return None if np.abs(self.shares - found).max(axis=1).min() < _JUDGED else found
+
     def basins(self) -> list[Basin]:
         """Return what lies between every two models, where the lattice has anything there."""
         found = []
@@ -128,3 +160,9 @@ class Merges:
         ]
         basins = [{"ends": list(b.ends), "barrier": b.barrier, "shared": b.shared} for b in self.basins()]
         return {"points": points, "basins": basins}
+
+
+def _terms(shares: Floats) -> Floats:
+    """Return shares and their products in pairs: on the simplex, all of a quadratic surface."""
+    i, j = np.triu_indices(shares.shape[1], 1)
+    return np.column_stack([shares, shares[:, i] * shares[:, j]])

@@ -43,11 +43,13 @@ def search_mixes(
     points: int = 200,
     seed: int = 0,
 ) -> tuple[NDArray[np.intp], Floats]:
-    """Return places (m,) and mixes (m, K) that no others dominate, found by pymoo's NSGA-II or, from K = 3, NSGA-III.
+    """Return places (m,) and mixes (m, K) that no others dominate, found by pymoo.
+
+    By NSGA-II, and of three losses or more by NSGA-III.
 
     Parameters
     ----------
-    losses : callable of (places (m,), mixes (m, K)) to losses (m, K)
+    losses : callable of (places (m,), mixes (m, K)) to losses (m, n)
         Lower is better.
     places : int
         Number of alternatives beside the mix: base models.
@@ -70,20 +72,22 @@ def search_mixes(
         free = np.where(total > 1e-12, free / np.maximum(total, 1e-12), 1 / count)
         return np.minimum(x[:, count].astype(np.intp), places - 1), into_box(free, low, high)
 
+    free = np.clip((known - low) / max(1 - low.sum(), 1e-9), 0, 1)
+    first = np.column_stack([np.tile(free, (places, 1)), np.repeat(np.arange(places) + 0.5, len(free))])
+    values = losses(*read(first))
+    objectives = values.shape[1]
+
     class Mixes(Problem):
         def __init__(self) -> None:
-            super().__init__(n_var=count + 1, n_obj=count, xl=0.0, xu=np.r_[np.ones(count), places])
+            super().__init__(n_var=count + 1, n_obj=objectives, xl=0.0, xu=np.r_[np.ones(count), places])
 
         def _evaluate(self, x: Floats, out: dict[str, Floats], *args: object, **kwargs: object) -> None:
             out["F"] = losses(*read(x))
 
-    free = np.clip((known - low) / max(1 - low.sum(), 1e-9), 0, 1)
-    first = np.column_stack([np.tile(free, (places, 1)), np.repeat(np.arange(places) + 0.5, len(free))])
-    values = losses(*read(first))
     order = np.argsort(~np.asarray(moocore.is_nondominated(values), dtype=bool), kind="stable")
-    directions = _directions(count, points).copy()
+    directions = _directions(max(objectives, 2), points).copy()
     options = {"pop_size": max(len(directions), points), "sampling": first[order[: max(len(directions), points)]]}
-    algorithm = NSGA2(**options) if count == 2 else NSGA3(ref_dirs=directions, **options)
+    algorithm = NSGA2(**options) if objectives < 3 else NSGA3(ref_dirs=directions, **options)
     result = minimize(Mixes(), algorithm, ("n_gen", generations), seed=seed, verbose=False, copy_algorithm=False)
     found = np.vstack([np.atleast_2d(result.opt.get("X")), first])
     place, mixes = read(found)

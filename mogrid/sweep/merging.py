@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mogrid.attacks.registry import attack_for
 from mogrid.data import Collection, Role
@@ -28,8 +29,8 @@ Values = Mapping[str, Mapping[str, float]]
 Places = Mapping[str, Sequence[tuple[str, str]]]
 """Objective → domains and conditions that it is the mean of."""
 
-_AFFORDED = 36
-"""Models that are judged at most, unless more is asked for."""
+_AFFORDED, _PROPOSED = 36, 3
+"""Models of a lattice that are judged at most, unless more is asked for, and beyond it."""
 
 
 def usual_parts(count: int) -> int:
@@ -47,9 +48,10 @@ def search_merges(
     *,
     method: str = "linear",
     base: str | None = None,
+    propose: Callable[[Merges], NDArray[np.float64] | None] = lambda merges: None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Merges:
-    """Judge merges of some models, their shares on a lattice of the simplex with all corners.
+    """Judge merges of some models, their shares on a lattice of the simplex with all corners, then what is proposed.
 
     Parameters
     ----------
@@ -61,6 +63,8 @@ def search_merges(
         Shares are multiples of 1 / `parts`; `usual_parts` when left out.
     method, base
         As for `mogrid.retrieval.merging.blend`.
+    propose : callable
+        Takes what was judged and gives the shares to judge next, up to three times, or None: `Merges.proposal`, say.
     progress : callable of the share done
         Called as merges are judged.
 
@@ -72,11 +76,14 @@ def search_merges(
     check_mergeable(models)
     names = tuple(models)
     rows = list(lattice(len(names), usual_parts(len(names)) if parts is None else parts))
+    planned = len(rows)
     states: Sequence[Any] = [model.state_dict() for model in models.values()]
     trial = copy.deepcopy(next(iter(models.values()))).eval()
     judged: list[list[tuple[float, float, float]]] = []
     objectives: tuple[str, ...] = ()
-    for number, shares in enumerate(rows):
+    number = 0
+    while number < len(rows):
+        shares = rows[number]
         if method == "linear":
             fill(trial, states, shares)
         else:
@@ -84,9 +91,15 @@ def search_merges(
         found = judge(trial)
         objectives = tuple(found)
         judged.append([_with_interval(list(found[name].values())) for name in objectives])
-        progress((number + 1) / len(rows))
-    table = np.array(judged)
-    return Merges(names, objectives, np.array(rows), table[..., 0], table[..., 1], table[..., 2])
+        number += 1
+        progress(number / (planned + _PROPOSED))
+        if number == len(rows):
+            table = np.array(judged)
+            merges = Merges(names, objectives, np.array(rows), table[..., 0], table[..., 1], table[..., 2])
+            more = propose(merges) if number < planned + _PROPOSED else None
+            rows += [] if more is None else [tuple(map(float, more))]
+    progress(1.0)
+    return merges
 
 
 def _with_interval(values: Sequence[float]) -> tuple[float, float, float]:

@@ -7,6 +7,7 @@ import pytest
 
 from mogrid.errors import ConfigError
 from mogrid.frontier.merges import Merges
+from mogrid.sweep.grid import lattice
 
 
 def merges(middle=(0.82, 0.62)) -> Merges:
@@ -46,6 +47,28 @@ def test_the_barrier_is_how_far_the_path_falls_below_the_line() -> None:
     assert not basin.shared
     (basin,) = merges((0.59, 0.55)).basins()  # below both ends at home, by less than its interval
     assert basin.shared
+
+
+def between(shares: np.ndarray) -> Merges:
+    """Merges of which the best by both objectives alike lies at .55/.15/.3, by the first alone at .7/.15/.15."""
+    values = np.column_stack(
+        [1 - ((shares - best) ** 2).sum(axis=1) for best in ([0.7, 0.15, 0.15], [0.4, 0.15, 0.45])]
+    )
+    return Merges(("a", "b", "c"), ("home", "away"), shares, values, values, values)
+
+
+def test_what_lies_between_the_judged_is_proposed() -> None:
+    shares = np.array(list(lattice(3, 4)))
+    found = between(shares)
+    assert np.abs(shares - found.proposal()).max(axis=1).min() > 0.05
+    assert found.proposal() == pytest.approx([0.55, 0.15, 0.3], abs=0.02)
+    assert found.proposal({"home": 1}) == pytest.approx([0.7, 0.15, 0.15], abs=0.02)
+    home, away = between(found.proposal({"home": 1}, {"away": 0.95})[None]).values[0]
+    assert away == pytest.approx(0.95, abs=0.005)
+    assert home > found.values[found.choose({"home": 1}, {"away": 0.95}), 0]
+    assert between(np.vstack([shares, [0.55, 0.15, 0.3]])).proposal() is None
+    assert found.proposal(None, {"away": 1.5}) is None
+    assert between(shares[:4]).proposal() is None  # too few for a surface
 
 
 def test_dominated_merges_are_not_chosen() -> None:
