@@ -76,9 +76,11 @@ class YamlFile:
         if not location:  # of several keys together: the message names one, and its line is the place
             named = tuple(message.partition(":")[0].partition(" ")[0].split("."))
             return f"{self.place(named)}: {message}"
+        said = f"{place}: {key}: {message[:1].lower()}{message[1:]}"
         given = repr(first["input"])
-        shown = given if len(given) < 80 else f"{given[:77]}..."
-        return f"{place}: {key}: {message[:1].lower()}{message[1:]}, got {shown}"
+        if isinstance(first["input"], Mapping) and first["type"] == "value_error":  # of several keys together
+            return said
+        return f"{said}, got {given if len(given) < 80 else f'{given[:77]}...'}"
 
 
 def _known(settings: type[BaseModel], location: Sequence[str | int]) -> list[str]:
