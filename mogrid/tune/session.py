@@ -110,6 +110,10 @@ class Session:
         if self.budget.flops is not None:
             return self.divided(self.budget.flops)
         pilot = self.pilot(pilot_mixes(self.plain)[0], self.plain.training.learning_rate, 2 * self.least())
+        if self.beside >= 3600 * (self.budget.hours or 0.0):
+            raise ConfigError(
+                f"{self.budget} are over before anything is trained: {self.beside:.0f} s went to the data"
+            )
         records = self.stage("calibration", [pilot])
         judgings = 3 + 2 * len(pilot_mixes(self.plain)) + MOST + len(SHARES) + EVALUATIONS + SYSTEMS
         left = self.budget.left(records, judgings, self.beside)

@@ -118,6 +118,7 @@ def test_hours_are_planned_after_one_training_which_is_kept(tmp_path, capsys) ->
         (["--budget", "1e9", "--price", "3"], "--price is of an hour that --money buys, which is missing"),
         (["--budget", "1e9", "--preference", "ood=0"], "no value has a weight above 0"),
         (["--budget", "nan"], "a budget is a positive number"),
+        (["--hours", "1e-9"], "1e-09 hours are over before anything is trained"),
         ([], "give one of --budget FLOPS, --hours and --money"),
         (["--money", "3"], "--money needs --price"),
         (["--budget", "1e9", "--set", "solver=mgda"], "solver 'mgda': tune looks for a mix"),
