@@ -29,6 +29,7 @@ from mogrid.frontier import (
     Measurements,
     Needed,
     Plan,
+    experiments,
     fit_laws,
     foretold_front,
     mixing_pays,
@@ -145,8 +146,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _experiments(
-    arguments: argparse.Namespace, laws: Laws, given: Measured, wanted: dict[str, Any], budget: float | None
+    arguments: argparse.Namespace, laws: Laws, given: Measured | None, wanted: dict[str, Any], budget: float | None
 ) -> int:
+    """Print which runs to do next; without `given`, of another trainer's tables."""
     from mogrid.report.table import Table, printer
     from mogrid.sweep.planned import able, proposed, write_sweep
     from mogrid.sweep.run import base_of
@@ -155,13 +157,20 @@ def _experiments(
         raise ConfigError("--out is for a plan; --write YAML writes the runs of --experiments as a sweep")
     if arguments.method != "weighted":
         raise ConfigError("--experiments is for a choice by --method weighted")
-    options, asked = able(laws, given, wanted["models"]), arguments.experiments
+    asked, models = arguments.experiments, wanted["models"]
+    options = experiments(laws, models) if given is None else able(laws, given, models)
     if asked < _RUNS and asked != int(asked):
         raise ConfigError(f"--experiments {asked:g}: expected a number of runs, or of FLOPs above {_RUNS}")
     size = {"count": int(asked)} if asked < _RUNS else {"budget": asked}
     made = next_runs(laws, options, **size, final=budget, **wanted)
-    rows = proposed(made, options, given)
-    if arguments.write is not None:
+    if given is None:
+        mixes = options.mix[list(made.rows)].tolist()
+        rows: list[dict[str, Any]] = [
+            {"mix": dict(zip(laws.objectives, mix, strict=True)), "seed": ""} for mix in mixes
+        ]
+    else:
+        rows = proposed(made, options, given)
+    if arguments.write is not None and given is not None:
         write_sweep(arguments.write, rows, given, base_of(arguments.store))
     if arguments.json:
         print(json.dumps({"runs": rows, "flops": made.flops, "before": made.before, "after": made.after}, indent=1))
@@ -187,7 +196,7 @@ def _imported(arguments: argparse.Namespace) -> int:
     from mogrid.report.figures import plot_exchange
     from mogrid.report.table import printer
 
-    for flag in ("hours", "money", "write", "where", "experiments"):
+    for flag in ("hours", "money", "write", "where"):
         if getattr(arguments, flag):
             raise ConfigError(f"--{flag} is for runs that mogrid made; of {_RATIOS} only mixes and values are known")
     judged = dict(text.split("=", 1) for text in arguments.judged if "=" in text)
@@ -197,14 +206,15 @@ def _imported(arguments: argparse.Namespace) -> int:
     folder = arguments.store
     runs = Measurements.from_csv(folder / _RATIOS, folder / "metrics.csv", metric=metric, judged=judged)
     laws = fit_laws(runs, form=arguments.law, draws=arguments.draws)
-    chosen = plan(
-        laws,
-        arguments.budget if arguments.budget is not None else float(runs.flops.max()),
-        preference=parse_numbers("--preference", arguments.preference),
-        at_least=bounds(arguments.at_least, laws, metric, arguments.model),
-        models=arguments.model,
-        method=arguments.method,
-    )
+    wanted: dict[str, Any] = {
+        "preference": parse_numbers("--preference", arguments.preference),
+        "at_least": bounds(arguments.at_least, laws, metric, arguments.model),
+        "models": arguments.model or list(runs.sizes),
+    }
+    budget = arguments.budget if arguments.budget is not None else float(runs.flops.max())
+    if arguments.experiments is not None:
+        return _experiments(arguments, laws, None, wanted, budget)
+    chosen = plan(laws, budget, **wanted, method=arguments.method)
     told = json.dumps({**chosen.to_json(), "laws": laws.to_json()}, indent=1)
     if arguments.out is not None:
         write_text(arguments.out, told)

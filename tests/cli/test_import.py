@@ -43,6 +43,16 @@ def test_a_swarm_of_another_tool_is_planned_from(tmp_path, capsys) -> None:
     assert "law of code" in capsys.readouterr().out
 
 
+def test_what_to_run_next_is_said_of_a_swarm(tmp_path, capsys) -> None:
+    folder = str(write_tables(tmp_path))
+    told = planned(capsys, folder, "--experiments", "3", "--preference", "code=2,text=1")
+    assert len(told["runs"]) == 3
+    assert all(sum(run["mix"].values()) == pytest.approx(1) for run in told["runs"])
+    assert told["after"]["choice"] < told["before"]["choice"]
+    assert main(["plan", folder, "--draws", "30", "--experiments", "2"]) == 0
+    assert "2 runs to do next" in capsys.readouterr().out
+
+
 def test_columns_may_have_names_of_their_own(tmp_path, capsys) -> None:
     folder = str(write_tables(tmp_path, key="index", prefix="valid_"))
     assert planned(capsys, folder, "--judged", "text=valid_text", "--judged", "code=valid_code")["mix"]
@@ -55,6 +65,8 @@ def test_columns_may_have_names_of_their_own(tmp_path, capsys) -> None:
     [
         (["--hours", "2"], "--hours is for runs that mogrid made"),
         (["--judged", "text"], "expected SET=COLUMN"),
+        (["--at-least", "code"], "--at-least 'code': expected NAME=VALUE, such as code=.45"),
+        (["--at-least", "code=base"], "no run of the base model is among these"),
         (["--preference", "cde=1"], "did you mean 'code'?"),
     ],
 )
