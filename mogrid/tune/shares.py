@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 
 import numpy as np
 
@@ -11,10 +12,10 @@ from mogrid.frontier.merges import Merges
 from mogrid.runs import RunRecord
 from mogrid.sweep.merging import Places, Values, by_query
 
-__all__ = ["SURETY", "choose_share", "interval", "merges_of", "preferred", "values_of"]
+__all__ = ["SURETY", "choose_share", "interval", "keeps", "merges_of", "preferred", "values_of"]
 
 SURETY = 0.9
-"""Probability, over queries, with which a merge must be better than the base and keep what it must."""
+"""Probability with which a merge must be better than the base and keep what it must."""
 
 
 def values_of(record: RunRecord, places: Places, role: str) -> dict[str, dict[str, float]]:
@@ -49,19 +50,16 @@ def interval(values: Mapping[str, float], confidence: float = 0.95) -> tuple[flo
     confidence : float
     """
     mean = float(np.mean(list(values.values())))
-    groups: dict[str, list[float]] = {}
-    for query, value in values.items():
-        groups.setdefault(query.partition("/")[0], []).append(value)
     # How domains differ is no chance: without it, drawing from all of them is drawing within each.
-    even = np.concatenate([np.array(own) - np.mean(own) + mean for own in groups.values()])
+    even = np.concatenate([np.array(own) - np.mean(own) + mean for own in _domains(values).values()])
     return (mean, *bootstrap_interval(even, confidence=confidence))
 
 
 def choose_share(values: Sequence[Values], preference: Mapping[str, float], at_least: Mapping[str, float]) -> int:
     """Return the row to take, of which the first is the base.
 
-    It is the best by the preference of those that are better than the base and keep every bound, both for `SURETY` of
-    the draws of queries; the base where there is none.
+    It is the best by the preference of those that are better than the base and keep every bound, both with `SURETY`;
+    the base where there is none.
 
     Parameters
     ----------
@@ -75,14 +73,48 @@ def choose_share(values: Sequence[Values], preference: Mapping[str, float], at_l
     means = [float(np.mean(list(preferred(value, preference).values()))) for value in values]
 
     def sure(value: Values) -> bool:
-        if _lower(preferred(value, preference), preferred(base, preference)) <= 0:
+        if _lower(_change(preferred(value, preference), preferred(base, preference))) <= 0:
             return False
-        rooms = {name: least - float(np.mean(list(base[name].values()))) for name, least in at_least.items()}
-        return all(_lower(value[name], base[name]) >= room - 1e-12 for name, room in rooms.items())
+        return all(keeps(value[name], base[name], least) for name, least in at_least.items())
 
     return max((row for row in range(len(values)) if row == 0 or sure(values[row])), key=lambda row: (means[row], -row))
 
 
-def _lower(first: Mapping[str, float], second: Mapping[str, float]) -> float:
-    """Return what the mean difference exceeds in `SURETY` of the draws of queries."""
-    return interval({query: value - second[query] for query, value in first.items()}, 2 * SURETY - 1)[1]
+def keeps(value: Mapping[str, float], base: Mapping[str, float], least: float) -> bool:
+    """Return whether a model keeps a bound with `SURETY`, on domains like those that it was judged on.
+
+    What is promised is promised of domains that nothing has been measured on. How much the ones at hand differ in what
+    a training does to them is chance, then, as their queries are: the variances of both add up. One domain tells
+    nothing of that.
+
+    Parameters
+    ----------
+    value, base : mapping of ``DOMAIN/QUERY`` to float
+        Of the model and of the base.
+    least : float
+        Least mean.
+    """
+    change = _change(value, base)
+    mean, groups = float(np.mean(list(change.values()))), _domains(change)
+    margin = mean - _lower(change)
+    if len(groups) > 1:
+        even = len(change) / len(groups)  # see `by_query`: the sums of all domains weigh alike
+        between = np.std([sum(own) / even for own in groups.values()], ddof=1) / np.sqrt(len(groups))
+        margin = float(np.hypot(margin, NormalDist().inv_cdf(SURETY) * between))
+    return mean - margin >= least - float(np.mean(list(base.values()))) - 1e-12
+
+
+def _change(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
+    return {query: value - second[query] for query, value in first.items()}
+
+
+def _lower(change: Mapping[str, float]) -> float:
+    """Return what the mean exceeds in `SURETY` of the draws of queries."""
+    return interval(change, 2 * SURETY - 1)[1]
+
+
+def _domains(values: Mapping[str, float]) -> dict[str, list[float]]:
+    groups: dict[str, list[float]] = {}
+    for query, value in values.items():
+        groups.setdefault(query.partition("/")[0], []).append(value)
+    return groups

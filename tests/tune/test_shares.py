@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
-from mogrid.tune.shares import choose_share, interval, merges_of, preferred
+from benchmarks import bounds
+from mogrid.sweep.merging import by_query
+from mogrid.tune.shares import choose_share, interval, keeps, merges_of, preferred
 
 QUERIES = 200
+OOD = {"ood": [("x", "clean"), ("y", "clean")]}
 
 
 def values(gain: float, far: float, spread: float = 0.05) -> dict[str, dict[str, float]]:
@@ -44,6 +49,30 @@ def test_a_bound_is_kept_surely() -> None:
     assert choose_share(rows, {"home": 1}, {"ood": LEAST - 0.01}) == 1
     assert choose_share(rows, {"home": 1}, {"ood": LEAST}) == 0  # nor is what is as good as the base, by chance
     assert choose_share([*rows, values(0.03, 0.01)], {"home": 1}, {"ood": LEAST}) == 3
+
+
+def test_a_bound_is_for_domains_that_nobody_has_seen() -> None:
+    """Two domains that a training moves apart say less of a third than two that it moves alike."""
+    base = by_query(
+        {("x", "clean"): {str(i): 0.5 for i in range(80)}, ("y", "clean"): {str(i): 0.5 for i in range(40)}}, OOD
+    )
+    for apart, kept in ((0.0, True), (0.002, True), (0.02, False)):
+        moved = {
+            (name, "clean"): {str(i): 0.5 + sign * apart + 0.001 * (-1) ** i for i in range(count)}
+            for name, sign, count in (("x", 1, 80), ("y", -1, 40))
+        }
+        assert keeps(by_query(moved, OOD)["ood"], base["ood"], 0.495) == kept
+        one = {"ood": [("x", "clean")]}
+        assert keeps(by_query(moved, one)["ood"], by_query(moved, one)["ood"], 0.495)
+
+
+def test_bounds_are_kept_as_often_as_is_said(capsys) -> None:
+    assert bounds.main([]) == 0
+    said = capsys.readouterr().out
+    assert len(re.findall(r"^(debian|squad|medquad|tldr) ", said, re.MULTILINE)) == 4
+    share = re.search(r"together: (\d+) of (\d+) ", said)
+    assert share is not None
+    assert int(share[1]) / int(share[2]) > 0.9
 
 
 def test_a_preference_is_the_mean_of_means() -> None:
