@@ -29,6 +29,7 @@ RESULTS = Path(__file__).parent / "results"
 _RATE = "training.learning_rate=1e-4"
 STORES = (
     *(f"{RESULTS / 'scaling'}:model.layers={layers}" for layers in (1, 2, 3)),
+    *(f"{RESULTS / 'depth'}:model.layers={layers}" for layers in (1, 2)),
     f"{RESULTS / 'scaling'}:model.heal.texts=10000",
     *(f"{RESULTS / name}:{_RATE}" for name in ("debian", "squad", "medquad", "tldr")),
     f"{RESULTS / 'lengths'}",

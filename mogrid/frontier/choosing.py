@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 _SETTLED = 5e-4
 """Expected regret, in the metric, below which no pilot is worth its FLOPs."""
 _SURELY_NOT = 0.2
-"""Probability that mixing pays below which there is no looking for a mix."""
+"""Probability that some mix pays below which there is no looking for it."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def choose_mix(
     mix = made.options.mix[made.chosen]
     near = float((np.abs(made.options.mix[made.picked] - mix).sum(axis=1) / 2 <= 0.1).mean())
     pays = mixing_pays(laws, next(iter(runs.sizes)), final, preference, metric=metric)
-    alone = not caps and pays.probability < _SURELY_NOT
+    alone = not caps and pays.somewhere < _SURELY_NOT
     why = str(pays) if not caps else f"{near:.0%} of the laws' draws choose about this mix"
     named = dict(zip(runs.objectives, map(float, mix), strict=True))
     return Choice(named, regret, near, keeps, alone or regret < _SETTLED, pays, laws, why)

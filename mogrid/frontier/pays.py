@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class MixingPays:
-    """Whether a mix of objectives beats all pairs spent on the best single one.
+    """Whether the mix that is chosen beats all pairs spent on the single objective that is.
 
     Attributes
     ----------
@@ -28,11 +28,15 @@ class MixingPays:
     probability : float
         Share of draws in which it does.
     gain, low, high : float
-        Of the best mix over the best single objective, as a part of the scalar Σ p_k l_k; 90 % interval over draws.
+        Of the mix over the single objective, as a part of the scalar Σ p_k l_k; 90 % interval over draws.
     mix : dict by objective
+        The best by the laws as fitted.
     single : str
-        The best single objective.
+        The best single objective by them.
     margin : float
+    somewhere : float
+        Share of draws in which some mix, that draw's own best, gains more than the margin over that draw's best single
+        objective: whether there is anything to look for, however little is known of where.
     """
 
     pays: bool
@@ -43,6 +47,7 @@ class MixingPays:
     mix: dict[str, float]
     single: str
     margin: float
+    somewhere: float
 
     def __str__(self) -> str:
         shares = ", ".join(f"{name} {share:.2f}" for name, share in self.mix.items() if share > 0.005)
@@ -52,7 +57,7 @@ class MixingPays:
         return (
             f"{head}: the best mix ({shares}) is foretold to be {100 * self.gain:.1f} % [{100 * self.low:.1f}, "
             f"{100 * self.high:.1f}] better than {self.single} only; probability of more than "
-            f"{100 * self.margin:.1f} %: {self.probability:.2f}"
+            f"{100 * self.margin:.1f} %: {self.probability:.2f}; that some mix is: {self.somewhere:.2f}"
         )
 
 
@@ -67,7 +72,8 @@ def mixing_pays(
 ) -> MixingPays:
     """Return whether a mix beats the best single objective at one base model and budget, for a weighted preference.
 
-    In each draw the best mix meets that draw's best single objective, whether or not runs of one objective were made.
+    The mix and the single objective that the laws as fitted call best meet in every draw, whether or not runs of one
+    objective were made. That every draw has a best mix of its own is no gain that could be had: nobody knows which.
 
     Raises
     ------
@@ -78,15 +84,21 @@ def mixing_pays(
     seen = np.flatnonzero(laws.runs.pairs.sum(axis=0) > 0)
     found = found + found.of(np.zeros(len(seen), dtype=np.intp), np.eye(len(p))[seen])
 
-    def gains(losses: Floats) -> tuple[Floats, Floats]:
-        scalar = losses @ p / p.sum()
-        single = scalar[..., -len(seen) :].min(axis=-1)
-        return np.asarray((single - scalar.min(axis=-1)) / single), scalar
-
-    gain, here = gains(found.losses(metric))
-    drawn, _ = gains(found.loss_draws(metric))
-    low, high = np.quantile(drawn, [0.05, 0.95])
-    probability = float((drawn > margin).mean())
-    mix = dict(zip(laws.objectives, found.mix[int(here.argmin())].tolist(), strict=True))
-    single = laws.objectives[seen[int(here[-len(seen) :].argmin())]]
-    return MixingPays(probability >= 0.5, probability, float(gain), float(low), float(high), mix, single, margin)
+    scalar, drawn = (losses @ p / p.sum() for losses in (found.losses(metric), found.loss_draws(metric)))
+    alone = range(len(scalar) - len(seen), len(scalar))
+    best, single = int(scalar.argmin()), min(alone, key=lambda row: float(scalar[row]))
+    gained = (drawn[:, single] - drawn[:, best]) / drawn[:, single]
+    least = drawn[:, list(alone)].min(axis=1)
+    low, high = np.quantile(gained, [0.05, 0.95])
+    probability = float((gained > margin).mean())
+    return MixingPays(
+        pays=probability >= 0.5,
+        probability=probability,
+        gain=float((scalar[single] - scalar[best]) / scalar[single]),
+        low=float(low),
+        high=float(high),
+        mix=dict(zip(laws.objectives, found.mix[best].tolist(), strict=True)),
+        single=laws.objectives[seen[single - alone[0]]],
+        margin=margin,
+        somewhere=float(((least - drawn.min(axis=1)) / least > margin).mean()),
+    )
