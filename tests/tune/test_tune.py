@@ -95,7 +95,7 @@ def test_hours_are_planned_after_one_training_which_is_kept(tmp_path, capsys) ->
     assert main([*command, "--money", "1", "--price", "20"]) == 0
     shown = capsys.readouterr().out
     assert "The plan: 0.05 hours, 1 in money" in shown
-    assert "in money" in shown.splitlines()[1]
+    assert shown.count("money") == 2  # a column, too, whose head may be broken
     (record,) = RunStore(tmp_path / "out").records()
     assert record.kind == "trained"
     trained = (tmp_path / "out" / "runs.jsonl").read_bytes()
