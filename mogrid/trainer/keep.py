@@ -174,7 +174,8 @@ def best_of(
     """Return a rule that keeps the best evaluation by a preference, among those that break no bound.
 
     The best of many noisy evaluations is in part the luckiest one, and weights in the middle of a training have not
-    been cooled: with `within`, the last evaluation that is hardly worse than the best is kept instead.
+    been cooled: with `within`, the last evaluation that is hardly worse than the best is kept instead. On three sources
+    that was no better than the best one (docs/tune.md), and `mogrid tune` does without.
 
     Parameters
     ----------

@@ -5,11 +5,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from rich.console import Console
 
@@ -31,11 +29,10 @@ from mogrid.tune.page import write_page
 from mogrid.tune.session import EVALUATIONS, MOST, SHARES, SYSTEMS, Session
 from mogrid.tune.shares import choose_share, merges_of, values_of
 from mogrid.tune.stages import LEAST, Budget, Stages, candidates, importance_of, learned, pilot_mixes, spendable
-from mogrid.tune.verdict import Verdict, gain_of, testing_recipe, verdict_of
+from mogrid.tune.verdict import Verdict, testing_recipe, verdict_of
 
 __all__ = ["tune"]
 
-_SURE, _HALF = 1.645, 1.96  # standard errors: what is sure by 95 % on one side, and half of a 95 % interval
 _EXPLORED = (1.0, 2.0, 4.0)  # lengths of pilots that the first ones ask for
 _BESIDE: tuple[tuple[Kind, str], ...] = (("base", "base"), ("bm25", "BM25"))
 
@@ -149,8 +146,7 @@ class _Tune(Session):
         left = max(self.budget.left(self.spent, len(SHARES) + EVALUATIONS + SYSTEMS, self.beside), self.least())
         final_recipe = self.plain.change({
             "mix": spendable(choice.mix, self.plain), "training.budget": float(f"{left:.4g}"),
-            "training.learning_rate": rate, "training.keep": "best", "training.keep_within": self.margin(preference),
-            "preference": preference, "at_least": bounds,
+            "training.learning_rate": rate, "training.keep": "best", "preference": preference, "at_least": bounds,
         })  # fmt: skip
         (final,) = self.stage("final training", [self.cell(final_recipe, keep=True)])
         share, merges, row = self.share("merges", final_recipe, final, base, preference, bounds)
@@ -219,17 +215,6 @@ class _Tune(Session):
             self.stage("more pilots", more)
             cells += more
         return choice, path
-
-    def margin(self, preference: Mapping[str, float]) -> float:
-        """Return by how much one evaluation must be better than another to be surely so, as pilots differ by query.
-
-        A training is stopped early on evidence alone: the best of eight evaluations is in part the luckiest one.
-        """
-        places = materials(self.plain, self.base).judging.objectives
-        pilots = [record for record in self.spent if record.kind == "trained"]
-        tests = [gain_of([one], [other], places, preference, "select") for one, other in pairwise(pilots)]
-        errors = [(test.high - test.low) / (2 * _HALF) for test in tests]
-        return float(f"{_SURE * np.mean(errors):.4f}") if errors else 0.0
 
     def share(
         self, stage: str, recipe: Recipe, trained: RunRecord, base: RunRecord, preference: Mapping[str, float],
