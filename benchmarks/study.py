@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,16 @@ from mogrid.errors import ConfigError, DataError, MogridError, nearest
 from mogrid.frontier import fit_laws, foretold_front
 from mogrid.report.figures.exchange import plot_exchange
 from mogrid.report.results import results_table, said_of_laws
-from mogrid.report.scales import scales_of
+from mogrid.report.scales import Scale, scales_of
 from mogrid.report.table import printer
-from mogrid.runs import RunStore
+from mogrid.runs import RunRecord, RunStore
 from mogrid.runs.summary import summarise
 from mogrid.sweep.grid import Sweep, sweep_of
 from mogrid.sweep.measured import measured
+from mogrid.sweep.merging import Places
 from mogrid.sweep.run import run_sweep
 from mogrid.training.run import materials
-from mogrid.tune.verdict import gains_told
+from mogrid.tune.verdict import gain_of, gains_told
 
 __all__ = ["Study", "main", "read_study", "run_study"]
 
@@ -105,6 +107,9 @@ def show_study(name: str, store: Path, console: Console) -> None:
                 if study.show.preference and other in labels and label != other:
                     gain = gains_told(rows, label, other, places, study.show.preference, study.show.role)
                     console.print(gain, highlight=False)
+    if study.show.preference and not study.show.together:
+        for line in _lengthened(scales, records, materials(sweep.recipe, sweep.base).judging.objectives, study.show):
+            console.print(line, highlight=False)
     if study.show.regime:
         plot_regime(store / "regime.png", trails_of(records, study.show.role), title=study.title)
     if not study.show.laws:
@@ -116,6 +121,30 @@ def show_study(name: str, store: Path, console: Console) -> None:
             console.print(f"{metric} of {line}", highlight=False)
     with suppress(DataError):  # of one length
         console.print(str(foretold_front(laws)), highlight=False)
+
+
+def _lengthened(scales: Sequence[Scale], records: list[RunRecord], places: Places, show: Show) -> list[str]:
+    """Say what longer runs of one label gain by the preference over the next shorter ones, over the seeds of both."""
+    said = []
+    for short, long in pairwise(scales):
+        factor = long.flops / short.flops
+        if factor < 2 or short.model != long.model:
+            continue
+        runs: list[dict[str, list[RunRecord]]] = [{}, {}]
+        for own, scale in zip(runs, (short, long), strict=True):
+            names = {record.name for record in scale.trained}
+            for record in (record for record in records if record.name in names):
+                own.setdefault(record.label, []).append(record)
+        for label in (name for name in runs[0] if name in runs[1]):
+            seeds = {r.seed for r in runs[0][label]} & {r.seed for r in runs[1][label]}
+            before, after = ([r for r in own[label] if r.seed in seeds] for own in runs)
+            if seeds:
+                gain = gain_of(after, before, places, show.preference or {}, show.role)
+                said.append(
+                    f"{label} with {factor:.1f} times the FLOPs, seeds {sorted(seeds)}: {gain.difference:+.3f} "
+                    f"[{gain.low:+.3f}, {gain.high:+.3f}], p = {gain.p_value:.4f}"
+                )
+    return said
 
 
 def main(argv: Sequence[str] | None = None) -> int:
