@@ -53,8 +53,9 @@ from mogrid.sweep.grid import Sweep, SweepSettings, expand
 from mogrid.sweep.measured import Measured, measured
 from mogrid.sweep.planned import changes_of
 from mogrid.sweep.run import drain_cells
+from mogrid.training.costs import row_costs, steps_of
 from mogrid.training.recipe import Recipe, read_recipe
-from mogrid.training.run import materials
+from mogrid.training.run import default_label, materials
 from mogrid.tune.verdict import gains_told
 
 __all__ = ["main"]
@@ -66,6 +67,7 @@ _MERGED = 0.5
 _METRIC = "ndcg"
 """What the preference is stated in: contrastive entropy is moved by losses, too, that leave the ranking as it is."""
 _LEAST = 10  # steps
+_SURE = 0.95  # of the budget: the pilots measure it anew
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,23 @@ def finals(job: Job, chosen: dict[str, Any]) -> list[Sweep]:
     ]
 
 
+def check_length(job: Job) -> None:
+    """Raise a `ConfigError` before anything is trained, where the finals' budget would buy one of them nothing."""
+    cache = job.out / "pilots" / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    pairs, names = job.recipe.training.pairs or 0, list(job.recipe.objectives)
+    given = materials(job.recipe, job.base)
+    full = job.recipe.change({"mix": None, "solver": "fixed", "spend": "weights"})
+    costs = row_costs(full, given.build, given.datasets, cache, given.data)
+    budget = _SURE * pairs * sum(costs.values()) / len(costs)
+    for mix in ({name: float(name == one) for name in names} for one in names):
+        alone = job.recipe.change({"mix": mix, "training.budget": budget})
+        try:
+            steps_of(alone, given.build, given.datasets, cache, given.data)
+        except ConfigError as error:
+            raise ConfigError(f"training.pairs: {pairs:,} are too few for {default_label(alone)}: {error}") from error
+
+
 def drain(job: Job, sweeps: Sequence[Sweep], folder: str, console: Console) -> list[Cell]:
     """Run what is not finished of some sweeps that share a store; return their cells."""
     store = job.out / folder
@@ -148,6 +167,8 @@ def run(job: Job, console: Console, printed: Console) -> None:
         f"plan, 5 strategies x {len(job.seeds)} seeds of {pairs:,} pairs, merged and judged; {job.workers} at a time",
         highlight=False,
     )
+    with status(console, "measuring what a pair costs"):
+        check_length(job)
     drain(job, [pilots(job)], "pilots", console)
     with status(console, "fitting laws to the pilots"):
         given = measured(RunStore(job.out / "pilots"))
