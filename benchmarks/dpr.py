@@ -21,7 +21,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,7 +145,7 @@ def drain(job: Job, sweeps: Sequence[Sweep], folder: str, console: Console) -> l
     """Run what is not finished of some sweeps that share a store; return their cells."""
     store = job.out / folder
     store.mkdir(parents=True, exist_ok=True)
-    with suppress(FileNotFoundError):  # what a pair costs is measured once
+    if folder != "pilots":  # what a pair costs is measured once
         shutil.copytree(job.out / "pilots" / "cache", store / "cache", dirs_exist_ok=True)
     with status(console, f"reading the data of the {folder}") as stage:
         found = [cell for sweep in sweeps for cell in cells_of(sweep, store, lambda said: stage.update(said=said))]
@@ -167,8 +166,9 @@ def run(job: Job, console: Console, printed: Console) -> None:
         f"plan, 5 strategies x {len(job.seeds)} seeds of {pairs:,} pairs, merged and judged; {job.workers} at a time",
         highlight=False,
     )
-    with status(console, "measuring what a pair costs"):
-        check_length(job)
+    if not (job.out / "plan.json").is_file():
+        with status(console, "measuring what a pair costs"):
+            check_length(job)
     drain(job, [pilots(job)], "pilots", console)
     with status(console, "fitting laws to the pilots"):
         given = measured(RunStore(job.out / "pilots"))
@@ -263,7 +263,7 @@ def _verdict(records: list[RunRecord], label: str, baseline: str) -> str:
 
 
 def _job(arguments: argparse.Namespace) -> Job:
-    base, changes = RECIPE.parent, list(arguments.set)
+    base, changes = RECIPE.parent, list[str]()
     if arguments.scratch is not None:
         changes += ["model={size: " + arguments.scratch + "}", "training.learning_rate=1.0e-2"]
     elif arguments.encoder is not None:
@@ -272,7 +272,7 @@ def _job(arguments: argparse.Namespace) -> Job:
         changes.append(f"data={arguments.data.resolve()}")
     if arguments.domains is not None:
         changes.append(f"evaluation.domains={arguments.domains.resolve()}")
-    recipe = read_recipe(arguments.recipe or RECIPE, changes)
+    recipe = read_recipe(arguments.recipe or RECIPE, [*changes, *arguments.set])
     if recipe.training.pairs is None:
         raise ConfigError("training.pairs: the job's length is given in pairs that a full training draws")
     if recipe.training.pairs < _LEAST * recipe.training.batch_size:

@@ -5,7 +5,16 @@ from mogrid.evaluation.comparison import Compared, Comparison, compare_files, co
 from mogrid.evaluation.entropy import calibrate_temperature, contrastive_entropy
 from mogrid.evaluation.foreign import Scores, read_scores
 from mogrid.evaluation.fusion import interpolate, reciprocal_rank_fusion, tune_interpolation
-from mogrid.evaluation.intervals import PairedTest, bootstrap_interval, compare, holm, paired_test
+from mogrid.evaluation.intervals import (
+    Estimate,
+    PairedTest,
+    bootstrap_interval,
+    compare,
+    estimate,
+    holm,
+    paired_runs,
+    paired_test,
+)
 from mogrid.evaluation.judge import Cell, JudgedSplit, judge, judging
 from mogrid.evaluation.measured import calibrate, evaluate_embeddings, evaluate_run
 from mogrid.evaluation.measures import Measures, rank_measures
@@ -21,6 +30,7 @@ __all__ = [
     "Cell",
     "Compared",
     "Comparison",
+    "Estimate",
     "Evaluation",
     "JudgedSplit",
     "Measures",
@@ -36,6 +46,7 @@ __all__ = [
     "compare_files",
     "compare_scores",
     "contrastive_entropy",
+    "estimate",
     "evaluate_embeddings",
     "evaluate_retriever",
     "evaluate_run",
@@ -43,6 +54,7 @@ __all__ = [
     "interpolate",
     "judge",
     "judging",
+    "paired_runs",
     "paired_test",
     "poisoning_success",
     "rank_measures",

@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mogrid.errors import DataError
-from mogrid.evaluation.intervals import PairedTest, compare
+from mogrid.evaluation.intervals import Estimate, PairedTest, corrected, estimate, paired_runs
 from mogrid.runs.record import Result, RunRecord
 
-__all__ = ["Measure", "Row", "Summary", "measures_of", "per_query", "summarise"]
+__all__ = ["Measure", "Row", "Summary", "measures_of", "pairs_of", "summarise"]
 
 Floats = NDArray[np.float64]
 _CLEAN = "clean"
+_DRAWN = ("trained", "merged")
+"""Kinds of runs that a seed changes."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def _home(result: Result) -> bool:
 
 @dataclass(frozen=True)
 class Row:
-    """One strategy: means over seeds, with half-widths of 95 % bootstrap intervals over queries and seeds.
+    """One strategy: means over seeds, with half-widths of 95 % intervals over queries and, of several, seeds.
 
     Attributes
     ----------
@@ -131,7 +133,7 @@ def summarise(
     baseline : str
         The label that the others are tested against; no tests where there is none such.
     draws, seed : int
-        Of the bootstrap.
+        Of the bootstrap that says how far queries move the worst domain.
     """
     measures = measures_of(records, role)
     grouped: dict[str, list[RunRecord]] = {}
@@ -182,34 +184,73 @@ def _combine(means: Floats, measure: Measure) -> Floats:
 
 
 def _interval(tables: Sequence[Floats], measure: Measure, draws: int, seed: int) -> tuple[float, float]:
-    """Return the value and half its 95 % bootstrap interval; seeds and queries are both resampled."""
+    """Return the value and half its 95 % interval, over queries and seeds; see `estimate`."""
+    names = [str(place) for place, table in enumerate(tables) for _ in range(table.shape[1])]
+    if not measure.worst:
+        found = estimate(np.concatenate([_even(table, tables) for table in tables], axis=1), names)
+        return found.mean, found.half_width()
     rng = np.random.default_rng(seed)
-    value = float(_combine(np.array([table.mean() for table in tables]), measure))
-    seeds = rng.integers(len(tables[0]), size=(draws, len(tables[0])))
-    sampled = []
+    drawn = []
     for table in tables:
         weights = rng.multinomial(table.shape[1], np.full(table.shape[1], 1 / table.shape[1]), size=draws)
-        per_seed = weights @ table.T / table.shape[1]  # (draws, seeds)
-        sampled.append(np.take_along_axis(per_seed, seeds, axis=1).mean(axis=1))
-    low, high = np.quantile(_combine(np.array(sampled), measure), [0.025, 0.975])
-    return value, float(high - low) / 2
+        drawn.append(weights @ table.mean(axis=0) / table.shape[1])
+    of_queries = float(_combine(np.array(drawn), measure).var(ddof=1))
+    by_seed = _combine(np.array([table.mean(axis=1) for table in tables]), measure)
+    seeds, count = len(by_seed), min(table.shape[1] for table in tables)
+    of_seeds = float(by_seed.var(ddof=1)) / seeds if seeds > 1 else 0.0
+    total = of_queries + of_seeds
+    shares = of_queries**2 / max(count - 1, 1) + of_seeds**2 / max(seeds - 1, 1)
+    value = float(_combine(np.array([table.mean() for table in tables]), measure))
+    return value, Estimate(value, float(np.sqrt(total)), total**2 / shares if shares else count).half_width()
+
+
+def _even(table: Floats, tables: Sequence[Floats]) -> Floats:
+    """Return a domain's values, scaled so that the mean over all queries is the mean of the domains' means."""
+    return table * (sum(each.shape[1] for each in tables) / len(tables) / table.shape[1])
 
 
 def _tests(grouped: Mapping[str, Sequence[RunRecord]], measure: Measure, baseline: str) -> dict[str, PairedTest]:
-    """Return paired tests on every query's mean over seeds, against one label."""
+    """Return paired tests against one label, of all that have the measure; Holm-corrected."""
     if baseline not in grouped:
         return {}
-    known = {label: per_query(runs, measure) for label, runs in grouped.items()}
-    others = {label: values for label, values in known.items() if label != baseline and values}
-    return compare(others, known[baseline])
+    found = {}
+    for label, runs in grouped.items():
+        both = pairs_of(runs, grouped[baseline])
+        pairs = [(_per_query(first, measure), _per_query(second, measure)) for first, second in both]
+        if label != baseline and all(all(pair) for pair in pairs):
+            found[label] = paired_runs(pairs, stratum=_domain)
+    return corrected(found)
 
 
-def per_query(runs: Sequence[RunRecord], measure: Measure) -> dict[str, float]:
-    """Return ``place/query`` → mean over seeds, of all results that a measure averages."""
-    found: dict[str, list[float]] = {}
-    for run in runs:
-        for result in run.results:
-            if measure.chosen(result):
-                for query, value in result.queries.get(measure.key, {}).items():
-                    found.setdefault(f"{result.place}/{query}", []).append(value)
-    return {query: float(np.mean(values)) for query, values in found.items()}
+def _domain(query: str) -> str:
+    return query.partition("/")[0]
+
+
+def pairs_of(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> list[tuple[RunRecord, RunRecord]]:
+    """Return runs of two systems side by side: those of one seed, which draw the same data.
+
+    The base model and BM25, of which nothing is drawn, stand beside every run of the other. Runs without a seed in
+    common stand beside one another in the order of their seeds.
+    """
+    for alone, others in ((first, second), (second, first)):
+        if len(alone) == 1 and alone[0].kind not in _DRAWN:
+            return [(alone[0], run) if alone is first else (run, alone[0]) for run in others]
+    rest, pairs = list(second), []
+    for run in first:
+        same = next((other for other in rest if other.seed == run.seed), None)
+        if same is not None:
+            rest.remove(same)
+            pairs.append((run, same))
+    by_seed = [sorted(runs, key=lambda run: run.seed) for runs in (first, second)]
+    return pairs or list(zip(*by_seed, strict=False))
+
+
+def _per_query(run: RunRecord, measure: Measure) -> dict[str, float]:
+    """Return ``place/query`` → value, whose mean is the mean of the domains' means, of all that a measure averages."""
+    chosen = [r for r in run.results if measure.chosen(r) and r.queries.get(measure.key)]
+    even = sum(len(result.queries[measure.key]) for result in chosen) / max(len(chosen), 1)
+    return {
+        f"{result.place}/{query}": value * even / len(result.queries[measure.key])
+        for result in chosen
+        for query, value in result.queries[measure.key].items()
+    }

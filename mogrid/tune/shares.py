@@ -12,7 +12,7 @@ from mogrid.frontier.merges import Merges
 from mogrid.runs import RunRecord
 from mogrid.sweep.merging import Places, Values, by_query
 
-__all__ = ["SURETY", "choose_share", "interval", "keeps", "merges_of", "preferred", "values_of"]
+__all__ = ["SURETY", "choose_share", "domain_of", "interval", "keeps", "merges_of", "preferred", "values_of"]
 
 SURETY = 0.9
 """Probability with which a merge must be better than the base and keep what it must."""
@@ -113,8 +113,13 @@ def _lower(change: Mapping[str, float]) -> float:
     return interval(change, 2 * SURETY - 1)[1]
 
 
+def domain_of(query: str) -> str:
+    """Return the domain of a ``DOMAIN/QUERY``."""
+    return query.partition("/")[0]
+
+
 def _domains(values: Mapping[str, float]) -> dict[str, list[float]]:
     groups: dict[str, list[float]] = {}
     for query, value in values.items():
-        groups.setdefault(query.partition("/")[0], []).append(value)
+        groups.setdefault(domain_of(query), []).append(value)
     return groups

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from mogrid.attacks.registry import attack_for
 from mogrid.data import Role
 from mogrid.errors import MogridError
-from mogrid.evaluation import PairedTest, holm, paired_test
+from mogrid.evaluation import PairedTest, paired_runs
+from mogrid.evaluation.intervals import corrected
 from mogrid.report.table import Table, cell, mark
 from mogrid.runs import RunRecord
+from mogrid.runs.summary import pairs_of
 from mogrid.sweep.merging import Places
 from mogrid.training.recipe import Recipe
 from mogrid.training.run import Materials
-from mogrid.tune.shares import interval, preferred, values_of
+from mogrid.tune.shares import domain_of, interval, preferred, values_of
 
 __all__ = ["Verdict", "gain_of", "gains_told", "testing_recipe", "verdict_of"]
 
-_ALL = "preference"
+_ALL = "all, by the preference"
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,10 @@ class Verdict:
         """Say how the model compares with one other."""
         parts = []
         for name, test in self.tests[system].items():
-            where = "all, by the preference" if name == _ALL else name
             how = "better" if test["difference"] > 0 else "worse"
             sign = mark(test["difference"], test["p_value"])
             gain = f"{test['difference']:+.3f}{sign} [{test['low']:+.3f}, {test['high']:+.3f}]"
-            parts.append(f"{f'{how} in' if sign else 'no sure difference in'} {where} ({gain})")
+            parts.append(f"{f'{how} in' if sign else 'no sure difference in'} {name} ({gain})")
         return f"against {system}: {'; '.join(parts)}"
 
     @property
@@ -109,16 +109,30 @@ def _tests(condition: str) -> bool:
 
 
 def _places(objectives: Places, record: RunRecord, role: str) -> dict[str, list[tuple[str, str]]]:
-    """Return what of a role stands for each objective: the same domains, or those that are kept for this role alone."""
+    """Return what of a role stands for each objective: the same domains, or those that are kept for this role alone.
+
+    Others stand only for an objective that is judged on others, too: neither at home nor on what is trained on. Where
+    the same ones would stand for two objectives, they stand for neither.
+    """
     there = {(r.domain, r.condition): bool(r.notes.get("home")) for r in record.results if r.role == role}
-    found = {}
+    near = {r.domain for r in record.results if r.notes.get("home")} | _trained_on(record)
+    found, others = {}, {}
     for name, places in objectives.items():
         conditions = {condition for _, condition in places}
         own = [place for place in places if place in there]
-        own = own or [place for place, home in there.items() if place[1] in conditions and not home]
         if own:
             found[name] = own
-    return found
+        elif not near & {domain for domain, _ in places}:
+            others[name] = [place for place, home in there.items() if place[1] in conditions and not home]
+    alone = [own for own in others.values() if list(others.values()).count(own) == 1]
+    found |= {name: own for name, own in others.items() if own and own in alone}
+    return {name: found[name] for name in objectives if name in found}
+
+
+def _trained_on(record: RunRecord) -> set[str]:
+    """Return the names of the sets that any objective's pairs come from."""
+    objectives = record.recipe.get("objectives", {}).values()
+    return {Path(entry["path"]).name for objective in objectives for entry in objective["datasets"]}
 
 
 def gain_of(
@@ -128,22 +142,21 @@ def gain_of(
     preference: Mapping[str, float],
     role: str,
 ) -> PairedTest:
-    """Return how much better one system is than another by a preference, over the queries of one role's data.
+    """Return how much better one system is than another by a preference, over queries and seeds of one role's data.
 
     Parameters
     ----------
     first, second : sequence of RunRecord
-        Of one system, its seeds, with values of single queries: their means by query are compared.
+        Of one system, its seeds, with values of single queries: runs of one seed are compared with one another.
     objectives, preference, role
         As for `verdict_of`.
     """
     places = _places(objectives, first[0], role)
 
-    def values(records: Sequence[RunRecord]) -> dict[str, float]:
-        found = [preferred(values_of(record, places, role), preference) for record in records]
-        return {query: float(np.mean([own[query] for own in found])) for query in found[0]}
+    def values(record: RunRecord) -> dict[str, float]:
+        return preferred(values_of(record, places, role), preference)
 
-    return _tested(values(first), values(second))
+    return _tested([(values(one), values(other)) for one, other in pairs_of(first, second)])
 
 
 def gains_told(
@@ -159,12 +172,16 @@ def gains_told(
     test = gain_of(first, second, objectives, preference, role)
     asked = " : ".join(f"{preference.get(name, 0.0):g}" for name in objectives)
     gain = f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}], p = {test.p_value:.4f}"
-    return f"{label} against {baseline}, by the preference {asked}: {gain}"
+    over = f"{test.seeds} seeds" if test.seeds > 1 else "over queries, one seed"
+    return f"{label} against {baseline}, by the preference {asked}: {gain} ({over})"
 
 
-def _tested(first: Mapping[str, float], second: Mapping[str, float]) -> PairedTest:
-    _, low, high = interval({query: value - second[query] for query, value in first.items()})
-    return replace(paired_test(first, second), low=low, high=high)
+def _tested(pairs: Sequence[tuple[Mapping[str, float], Mapping[str, float]]]) -> PairedTest:
+    test = paired_runs(pairs, stratum=domain_of)
+    if len(pairs) > 1:
+        return test
+    _, low, high = interval({query: value - pairs[0][1][query] for query, value in pairs[0][0].items()})
+    return replace(test, low=low, high=high)
 
 
 def verdict_of(
@@ -194,15 +211,9 @@ def verdict_of(
     for system, by in values.items():
         if system == model:
             continue
-        raw: dict[str, PairedTest] = {}
-        for name, own in by.items():
-            raw[name] = _tested(values[model][name], own)
         # Whether the model is better than the base does not hang on which rivals were trained, too.
-        corrected = holm([test.p_value for test in raw.values()])
-        tests[system] = {
-            name: asdict(replace(test, p_value=float(p)))
-            for (name, test), p in zip(raw.items(), corrected, strict=True)
-        }
+        raw = corrected({name: _tested([(values[model][name], own)]) for name, own in by.items()})
+        tests[system] = {name: asdict(test) for name, test in raw.items()}
     counted = [name for name in places if preference.get(name, 0.0) > 0]
     goal = counted[0] if len(counted) == 1 else _ALL
     return Verdict(role, systems, tests, goal, tuple(name for name in objectives if name not in places))

@@ -61,7 +61,7 @@ def test_test_role_data_are_looked_at_in_the_verdict_alone(tuned) -> None:
     assert {r.label for r in seen} == set(outcome["verdict"]["systems"])
     tests = outcome["verdict"]["tests"]
     assert tests.keys() == set(outcome["verdict"]["systems"]) - {"model"}
-    assert tests["base"].keys() == {"effectiveness", "ood", "preference"}
+    assert tests["base"].keys() == {"effectiveness", "ood", "all, by the preference"}
     model, base = (outcome["verdict"]["systems"][name]["ood"][0] for name in ("model", "base"))
     assert tests["base"]["ood"]["difference"] == pytest.approx(model - base)
     shown = next(r for r in seen if r.label == "model")

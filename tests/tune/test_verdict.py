@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mogrid.runs import RunRecord
 from mogrid.runs.record import Result
-from mogrid.tune.verdict import gain_of
+from mogrid.tune.verdict import gain_of, verdict_of
 
 PLACES = {"home": [("home", "clean")], "ood": [("north", "clean")], "typos": [("home", "typos")]}
 
@@ -47,3 +49,17 @@ def test_what_does_not_differ_is_no_gain() -> None:
     test = gain_of(first, second, PLACES, {"home": 1, "ood": 1}, "test")
     assert test.p_value > 0.05
     assert test.low < 0 < test.high
+
+
+def test_other_domains_stand_for_an_objective_that_is_judged_on_others_and_only_for_one() -> None:
+    """What is in domain and has no test data is not shown to be better by what lies elsewhere."""
+    model, base = record(0, 0.5, (0.3, 0.3), 0.3), record(1, 0.4, (0.2, 0.2), 0.2)
+    trained = {"objectives": {"shop": {"datasets": [{"path": "sets/shop"}]}}}
+    records = {"model": replace(model, recipe=trained), "base": replace(base, recipe=trained)}
+    both: dict[str, list[tuple[str, str]]] = {"shop": [("shop", "clean")], "ood": [("north", "clean")]}
+    found = verdict_of(records, both, {"shop": 1}, "test")
+    assert found.systems["model"].keys() == {"ood"}
+    assert found.untested == ("shop",)
+    assert not found.pays
+    twice = verdict_of(records, both | {"more": [("west", "clean")]}, {"ood": 1}, "test")
+    assert set(twice.untested) == {"shop", "ood", "more"}
