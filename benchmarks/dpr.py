@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,8 +146,9 @@ def drain(job: Job, sweeps: Sequence[Sweep], folder: str, console: Console) -> l
     """Run what is not finished of some sweeps that share a store; return their cells."""
     store = job.out / folder
     store.mkdir(parents=True, exist_ok=True)
-    if folder != "pilots":  # what a pair costs is measured once
-        shutil.copytree(job.out / "pilots" / "cache", store / "cache", dirs_exist_ok=True)
+    with suppress(FileNotFoundError):  # what a pair costs is measured once
+        if folder != "pilots":
+            shutil.copytree(job.out / "pilots" / "cache", store / "cache", dirs_exist_ok=True)
     with status(console, f"reading the data of the {folder}") as stage:
         found = [cell for sweep in sweeps for cell in cells_of(sweep, store, lambda said: stage.update(said=said))]
     cells: dict[str, Cell] = {}

@@ -38,7 +38,7 @@ from mogrid.sweep.measured import measured
 from mogrid.sweep.merging import Places
 from mogrid.sweep.run import run_sweep
 from mogrid.training.run import materials
-from mogrid.tune.verdict import gain_of, gains_told
+from mogrid.tune.verdict import gain_of, gains_told, p_told
 
 __all__ = ["Study", "main", "read_study", "run_study"]
 
@@ -142,7 +142,7 @@ def _lengthened(scales: Sequence[Scale], records: list[RunRecord], places: Place
                 gain = gain_of(after, before, places, show.preference or {}, show.role)
                 said.append(
                     f"{label} with {factor:.1f} times the FLOPs, seeds {sorted(seeds)}: {gain.difference:+.3f} "
-                    f"[{gain.low:+.3f}, {gain.high:+.3f}], p = {gain.p_value:.4f}"
+                    f"[{gain.low:+.3f}, {gain.high:+.3f}], {p_told(gain.p_value)}"
                 )
     return said
 

@@ -20,7 +20,7 @@ from mogrid.training.recipe import Recipe
 from mogrid.training.run import Materials
 from mogrid.tune.shares import domain_of, interval, preferred, values_of
 
-__all__ = ["Verdict", "gain_of", "gains_told", "testing_recipe", "verdict_of"]
+__all__ = ["Verdict", "gain_of", "gains_told", "p_told", "testing_recipe", "verdict_of"]
 
 _ALL = "all, by the preference"
 
@@ -171,9 +171,14 @@ def gains_told(
     first, second = ([record for record in records if record.label == name] for name in (label, baseline))
     test = gain_of(first, second, objectives, preference, role)
     asked = " : ".join(f"{preference.get(name, 0.0):g}" for name in objectives)
-    gain = f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}], p = {test.p_value:.4f}"
+    gain = f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}], {p_told(test.p_value)}"
     over = f"{test.seeds} seeds" if test.seeds > 1 else "over queries, one seed"
     return f"{label} against {baseline}, by the preference {asked}: {gain} ({over})"
+
+
+def p_told(p_value: float) -> str:
+    """Return a p-value for people: four places, and never 0."""
+    return f"p = {p_value:.4f}" if p_value >= 1e-4 else "p < 0.0001"
 
 
 def _tested(pairs: Sequence[tuple[Mapping[str, float], Mapping[str, float]]]) -> PairedTest:
