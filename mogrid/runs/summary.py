@@ -233,7 +233,7 @@ def pairs_of(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> list[tu
     common stand beside one another in the order of their seeds.
     """
     for alone, others in ((first, second), (second, first)):
-        if len(alone) == 1 and alone[0].kind not in _DRAWN:
+        if alone[0].kind not in _DRAWN and len({run.seed for run in alone}) == 1:
             return [(alone[0], run) if alone is first else (run, alone[0]) for run in others]
     rest, pairs = list(second), []
     for run in first:
