@@ -52,7 +52,7 @@ def results_table(
             cells.append(cell(row.values[measure.name], row.widths[measure.name], mark=sign) if known else "-")
         collapsed = " (collapsed)" if row.collapsed else ""
         rows.append((f"{name(row)}{collapsed}", *(_ABOUT[key](row) for key in about), *cells))
-    note = "± half of a 95 % interval over queries and seeds."
+    note = "± half of a 95 % interval over queries and, of several, seeds."
     if any(row.tests for row in summary.rows):
         note += f" ▲ ▼: better or worse than {summary.baseline} (paired, Holm-corrected over rows, p < .05)."
     columns = ("", *about, *(f"{measure.name} {'↑' if measure.larger else '↓'}" for measure in measures))
