@@ -145,7 +145,7 @@ def divide(total: float, least: float, mixes: Sequence[Mix], rate: float) -> Sta
     Raises
     ------
     ConfigError
-        The budget is below three pilots.
+        The budget is below the price of three pilots.
     """
     rates = tuple(float(f"{rate * times:.3g}") for times in _RATES)
     several = len(mixes) > 1
@@ -153,8 +153,9 @@ def divide(total: float, least: float, mixes: Sequence[Mix], rate: float) -> Sta
     for tried, levels in ((rates, _LEVELS), ((), _LEVELS), ((), (1.0,))) if several else ((rates, ()),):
         units = len(tried) * _RATE_LEVEL + len(mixes) * sum(levels)
         share = first if sum(levels) > 1 or not several else PILOTS
-        unit = share * total / units
-        if unit >= least:
+        # Two mixes alone would be two pilots: they have the price of three.
+        if share * total / max(units, _FEWEST) >= least:
+            unit = share * total / units
             chosen = tuple(mixes) if levels else ()
             explore = (PILOTS - share) * total
             return Stages(

@@ -48,6 +48,17 @@ def test_a_budget_below_three_pilots_is_one_line_with_what_would_do() -> None:
     assert divide(needed * 1.001, 200.0, pilot_mixes(recipe()), 1e-3).mixes
 
 
+def test_two_mixes_have_the_price_of_three_pilots() -> None:
+    """A learned objective and an anchor: two pilots would be bought by less than what is said to be the least."""
+    two = recipe(objectives={"a": {"datasets": "home"}, "keep": {"datasets": "home", "loss": "distil"}})
+    mixes = pilot_mixes(two)
+    assert len(mixes) == 2
+    with pytest.raises(ConfigError, match=r"3 pilots of 12 steps may be 30% of it, which takes 2e\+03"):
+        divide(1.9e3, 200.0, mixes, 1e-3)
+    stages = divide(2.1e3, 200.0, mixes, 1e-3)
+    assert (stages.mixes, stages.rates, stages.levels) == (tuple(mixes), (), (0.15 * 2.1e3,))
+
+
 def test_shares_of_pilots_vary_independently_anchors_too() -> None:
     mixes = pilot_mixes(anchored())
     table = np.array([list(mix.values()) for mix in mixes])
