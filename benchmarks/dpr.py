@@ -203,7 +203,7 @@ def _show(
 ) -> None:
     show_plan(console, made, laws)
     title = "What a pair of one objective is worth to another"
-    plot_exchange(job.out / "exchange.png", laws.exchange(_METRIC), title=title)
+    plot_exchange(job.out / "exchange.png", laws.exchange(_METRIC, made.effort), title=title)
     told = _foretold(made, [r for r in records if r.kind == "trained" and r.label == label])
     summary = summarise(records, "test", baseline="base")
     results = results_table(summary, f"{job.recipe.model.label} on test-role data", about=("FLOPs", "seeds"))

@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
 
 from mogrid.commands._common import check_places, parse_numbers
@@ -46,6 +47,7 @@ __all__ = ["add_arguments", "run"]
 
 _BUDGETS = ("budget", "hours", "money")
 _SHIFT = 2e-3  # of a share: more than rounding
+_LARGE = 10  # of exchange rates: has no digits behind the point
 _RUNS = 1000  # more than these are FLOPs
 _RATIOS = "ratios.csv"
 
@@ -130,7 +132,7 @@ def run(arguments: argparse.Namespace) -> int:
             from mogrid.report.figures import plot_exchange
 
             title = f"Exchange rates from {arguments.store}"
-            plot_exchange(arguments.figure, laws.exchange(arguments.metric), title=title)
+            plot_exchange(arguments.figure, laws.exchange(chosen.metric, chosen.effort), title=title)
     if arguments.json:
         needed = [rival.to_json() for rival in _rivals(chosen, laws)]
         print(json.dumps({**chosen.to_json(), "needed": needed, "laws": laws.to_json()}, indent=1))
@@ -219,7 +221,8 @@ def _imported(arguments: argparse.Namespace) -> int:
     if arguments.out is not None:
         write_text(arguments.out, told)
     if arguments.figure is not None:
-        plot_exchange(arguments.figure, laws.exchange(metric), title=f"Exchange rates from {folder}")
+        title = f"Exchange rates from {folder}"
+        plot_exchange(arguments.figure, laws.exchange(metric, chosen.effort), title=title)
     if arguments.json:
         print(told)
     else:
@@ -304,6 +307,12 @@ def show(console: Console, chosen: Plan, laws: Laws, form: str | None = None) ->
     def within(value: float, low: float, high: float, digits: int = 3) -> str:
         return f"{cell(value, digits=digits)} [{cell(low, digits=digits)}, {cell(high, digits=digits)}]"
 
+    def rate(*told: float, digits: int = 2) -> str:
+        if np.isnan(told[0]):
+            return "-"
+        value, low, high = (f"{one:,.0f}" if abs(one) >= _LARGE else cell(one, digits=digits) for one in told)
+        return f"{value} [{low}, {high}]"
+
     console.print(
         f"{chosen.budget:.3g} FLOPs, {chosen.extrapolation:.2g} times the dearest run: "
         f"[bold]{chosen.model or 'a model'}[/bold] (N = {chosen.parameters:,.0f}), chosen by {chosen.method} in "
@@ -320,14 +329,15 @@ def show(console: Console, chosen: Plan, laws: Laws, form: str | None = None) ->
         rows.append((name, share, f"{chosen.pairs[name]:,.0f}", *shown))
     console.print(Table("", columns, rows, "90 % intervals, of one run"))
     with suppress(DataError):  # of one objective, or one mix
-        rates = laws.exchange(chosen.metric)
+        rates = laws.exchange(chosen.metric, chosen.effort)
         rows = []
         for i, name in enumerate(laws.objectives):
             told = zip(rates.value[i], rates.low[i], rates.high[i], strict=True)
-            worth = ["1" if i == j else within(*found, digits=2) for j, found in enumerate(told)]
-            rows.append((name, *worth, f"{rates.base[i]:,.0f} [{rates.base_low[i]:,.0f}, {rates.base_high[i]:,.0f}]"))
+            worth = ["1" if i == j else rate(*found) for j, found in enumerate(told)]
+            rows.append((name, *worth, rate(rates.base[i], rates.base_low[i], rates.base_high[i], digits=0)))
         note = (
-            "a row: what a pair of each is worth to this one, in pairs of its own; base: what it brings, in pairs; 90 %"
+            f"a row: what a pair of each is worth to this one, in pairs of its own; base: what it brings, in pairs; "
+            f"90 %. Of {rates.said}"
         )
         console.print(Table("exchange rates", ("", *laws.objectives, "base"), rows, note))
         if chosen.method == "weighted" and chosen.model is not None:

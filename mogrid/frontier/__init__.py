@@ -6,7 +6,7 @@ from mogrid.frontier.costs import Costs, fit_costs
 from mogrid.frontier.design import Proposal, next_runs
 from mogrid.frontier.foretold import ForetoldFront, foretold_front
 from mogrid.frontier.hypervolume import Hypervolume, bootstrap_hypervolume, hypervolume, hypervolume_interval
-from mogrid.frontier.laws import ExchangeRates, Exponent, HeldOut, LawFit, Laws
+from mogrid.frontier.laws import Exponent, HeldOut, LawFit, Laws
 from mogrid.frontier.measurements import Measurements
 from mogrid.frontier.needed import Needed, times_needed
 from mogrid.frontier.options import Options, experiments, options_of
@@ -14,6 +14,7 @@ from mogrid.frontier.pays import MixingPays, mixing_pays
 from mogrid.frontier.planning import plan, planned_front
 from mogrid.frontier.plans import Plan
 from mogrid.frontier.points import Front
+from mogrid.frontier.rates import ExchangeRates
 from mogrid.frontier.rules import METHODS, pick
 from mogrid.frontier.selection import FORMS, fit_laws
 

@@ -305,3 +305,38 @@ class Exchange(Law):
             to_harm[:, :, -others:] = harm
             added = harm.sum(axis=2), to_harm
         return Terms((design.log_n[None], None), (np.log(helped) - ratio, to_psi), added=added)
+
+    def worth(self, theta: Floats, design: Design) -> tuple[Floats, Floats]:
+        """Return what one more pair of each other objective is worth, and what one of its own is.
+
+        Parameters
+        ----------
+        theta : ndarray, shape (B, p)
+        design : Design
+            Where. Harm by √D is infinitely steep at no pairs: what such are worth there means nothing.
+
+        Returns
+        -------
+        worth : ndarray, shape (B, m, K − 1)
+            (∂L/∂D_j) / (∂L/∂D_k) by other objective: in pairs of its own. It is t_j, less as transfer saturates and as
+            harm adds to the loss.
+        own : ndarray, shape (B, m)
+            −D ∂log L/∂D_k, above 0: by what part as many more pairs as there are in all, of its own, lower the loss.
+        """
+        first, others = self.first, self.count - 1
+        psi, given = theta[:, first:], design.pairs[:, design.others]
+        log_x, to_psi = self.terms(psi, design).data
+        assert to_psi is not None
+        exponent = np.exp(np.clip(theta[:, first - 1 : first], -6, 2))
+        piece = np.exp(np.clip(theta[:, first - 2 : first - 1] - exponent * log_x, -40, 12))
+        # T and D_k are alike to x.
+        slope = piece * exponent * to_psi[:, :, 0] / np.exp(np.clip(psi[:, :1], -15, 8))
+        # Of p − q, which x = p exp(−q/p) stands for: so what harms is worth t_j, too, however much it is.
+        worth = np.broadcast_to(psi[:, None, 1 : 1 + others], (len(theta), *given.shape))
+        if self.saturates:
+            level = np.exp(np.clip(psi[:, 1 + others, None, None], -6, 8))
+            worth = worth / (1 + given / level) ** 2
+        if self.harms:
+            harm = np.exp(np.clip(psi[:, None, -others:], -12, 3)) / (2 * np.sqrt(np.maximum(given, 1e-12)))
+            worth = worth - harm / slope[:, :, None]
+        return worth, slope * design.pairs.sum(axis=1) / np.exp(self.values(theta, design)[0])

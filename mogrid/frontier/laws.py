@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from mogrid.errors import ConfigError, DataError, nearest
 from mogrid.frontier.costs import Costs
 from mogrid.frontier.estimation import Fitted
-from mogrid.frontier.exchange import Design, Form
+from mogrid.frontier.exchange import Design, Exchange, Form
 from mogrid.frontier.measurements import Measurements
+from mogrid.frontier.rates import HELPS, ExchangeRates, rates_at
 
-__all__ = ["IDENTIFIED", "ExchangeRates", "Exponent", "HeldOut", "LawFit", "Laws", "Scale", "law_name"]
+__all__ = ["IDENTIFIED", "Exponent", "HeldOut", "LawFit", "Laws", "Scale", "law_name"]
 
 Floats = NDArray[np.float64]
 
@@ -95,44 +96,6 @@ class Exponent:
     def __str__(self) -> str:
         note = "" if self.identified else ", not identified"
         return f"{self.objective}: {self.name} = {self.value:.2f} [{self.low:.2f}, {self.high:.2f}]{note}"
-
-
-@dataclass(frozen=True)
-class ExchangeRates:
-    """What a pair of each objective is worth to each other one, with 90 % bootstrap intervals.
-
-    Attributes
-    ----------
-    objectives : tuple of K str
-    value, low, high : ndarray, shape (K, K)
-        t_kj: what a pair of objective j (column) is worth to objective k (row), in pairs of its own; 1 on the diagonal.
-        NaN where no run had pairs of j, or of k.
-    base, base_low, base_high : ndarray, shape (K,)
-        T_k: what the base model brings, in pairs of its own.
-    """
-
-    objectives: tuple[str, ...]
-    value: Floats
-    low: Floats
-    high: Floats
-    base: Floats
-    base_low: Floats
-    base_high: Floats
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values, by objective; None for NaN."""
-
-        def three(place: tuple[int, ...], *tables: Floats) -> dict[str, float | None]:
-            values = [float(table[place]) for table in tables]
-            return {w: None if np.isnan(v) else v for w, v in zip(("value", "low", "high"), values, strict=True)}
-
-        return {
-            name: {
-                "base": three((k,), self.base, self.base_low, self.base_high),
-                "pairs": {o: three((k, j), self.value, self.low, self.high) for j, o in enumerate(self.objectives)},
-            }
-            for k, name in enumerate(self.objectives)
-        }
 
 
 def law_name(form: Form, anchored: bool) -> str:
@@ -289,21 +252,40 @@ class Laws:
                     found.append(Exponent(objective, name, float(value), *np.quantile(drawn, [0.05, 0.95]).tolist()))
         return tuple(found)
 
-    def exchange(self, metric: str | None = None) -> ExchangeRates:
-        """Return what pairs of each objective are worth to each other. Raises `DataError` where no law says so."""
+    def exchange(self, metric: str | None = None, pairs: ArrayLike | None = None) -> ExchangeRates:
+        """Return what one more pair of each objective is worth to each other one.
+
+        Parameters
+        ----------
+        metric : str, optional
+            The first that has laws when left out.
+        pairs : array_like, shape (K,), optional
+            That work for each objective, where the rates are taken: a plan's, say. When left out it is the middle of
+            the runs, the geometric mean of their D with equal shares. Rates are taken at a twentieth of all pairs for
+            an objective that has less.
+
+        Raises
+        ------
+        DataError
+            No law says so, or `pairs` are no K numbers of at least 0.
+        """
         metric, count = self.metric(metric), len(self.objectives)
         if not self.has_rates(metric):
             raise DataError("exchange rates need runs of several mixes of at least two objectives")
+        seen = self.runs.pairs.sum(axis=0) > 0
+        middle = self.d0 * seen / seen.sum()
+        at = rates_at(middle if pairs is None else self.d0 * self.design(0, self.n0, pairs).pairs[0], seen)
         table, base = np.ones((3, count, count)), np.empty((3, count))
         for k, one in enumerate(self.rates[metric]):
-            place = one.form.parameters().index("log T")
-            sides = np.vstack([one.spread[0], np.quantile(one.spread[1:], [0.05, 0.95], axis=0)])
-            table[:, k, [j for j in range(count) if j != k]] = sides[:, place + 1 : place + count]
-            base[:, k] = self.d0 * np.exp(sides[:, place])
-        without = self.runs.pairs.sum(axis=0) == 0
-        table[:, without[:, None] | without & ~np.eye(count, dtype=bool)] = np.nan
-        base[:, without] = np.nan
-        return ExchangeRates(self.objectives, *table, *base)
+            assert isinstance(one.form, Exchange)
+            worth, own = one.form.worth(one.spread, self.design(k, self.n0, at))
+            sides = np.column_stack([worth[:, 0], one.spread[:, one.form.parameters().index("log T")]])
+            sides = np.vstack([sides[0], np.quantile(sides[1:], [0.05, 0.95], axis=0)])
+            table[:, k, [j for j in range(count) if j != k]] = sides[:, :-1] if own[0, 0] > HELPS else np.nan
+            base[:, k] = self.d0 * np.exp(sides[:, -1]) if own[0, 0] > HELPS else np.nan
+        table[:, ~seen[:, None] | ~seen & ~np.eye(count, dtype=bool)] = np.nan
+        base[:, ~seen] = np.nan
+        return ExchangeRates(self.objectives, *[*table, *base, at])
 
     def has_rates(self, metric: str) -> bool:
         """Return whether `exchange` has something to say."""

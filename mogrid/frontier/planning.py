@@ -260,7 +260,7 @@ def plan(
         same_model=float((found.place[made.picked] == one.place[0]).mean()),
         extrapolation=float(budget / laws.runs.flops.max()),
         edge=_edge(laws.runs, float(one.parameters[0]), mix, one.pairs[0]),
-        exchange=laws.exchange(metric).to_json() if laws.has_rates(metric) else {},
+        exchange=laws.exchange(metric, one.effort[0]).to_json() if laws.has_rates(metric) else {},
         recipe=recipe,
     )
 

@@ -45,7 +45,8 @@ class Plan:
     edge : tuple of str
         Where the choice lies at or beyond the edge of what was run: more may be found there.
     exchange : dict by objective
-        What a pair of each other objective is worth to it, and what the base brings; `ExchangeRates.to_json`.
+        What one more pair of each other objective is worth to it at these pairs, and what the base brings;
+        `ExchangeRates.to_json`.
     recipe : str or None
         What identifies the recipe that the runs are of.
     """
@@ -69,6 +70,12 @@ class Plan:
     edge: tuple[str, ...]
     exchange: dict[str, Any]
     recipe: str | None = None
+
+    @property
+    def effort(self) -> list[float]:
+        """Return the pairs that work for each objective, in the order of `mix`: see `Measurements.effort`."""
+        total = sum(self.pairs.values())
+        return [share * total for share in self.mix.values()]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""

@@ -156,7 +156,10 @@ def _exchange(laws: Laws, scratch: Path, preference: Mapping[str, float] | None)
     said = str(mixing_pays(laws, largest, budget, preference, metric=metric))
     path = scratch / "exchange.png"
     plot_exchange(path, rates, said=said)
-    caption = f"From laws of {UNITS.get(metric, metric)}; whether mixing pays, for {largest} at {budget:.3g} FLOPs."
+    caption = (
+        f"From laws of {UNITS.get(metric, metric)}, in the middle of the runs; whether mixing pays, for {largest} at "
+        f"{budget:.3g} FLOPs."
+    )
     return [Figure("What a pair of each objective is worth to the others", path, caption)]
 
 

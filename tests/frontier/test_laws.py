@@ -84,6 +84,71 @@ def test_exchange_rates_are_recovered_with_intervals(laws) -> None:
     assert all(fit.fitted.r2 > 0.98 for fit in laws.fits["ce"])
 
 
+@pytest.mark.parametrize("saturates", [True, False])
+@pytest.mark.parametrize("harms", [True, False])
+def test_what_pairs_are_worth_is_the_laws_own_derivative(saturates, harms) -> None:
+    rng = np.random.default_rng(0)
+    form = Exchange(3, sized=True, mixed=True, saturates=saturates, harms=harms)
+    where = Design(rng.normal(size=6), rng.uniform(0.2, 3, size=(6, 3)), 1)
+    theta = form.prior()[0] + 0.3 * rng.normal(size=(4, len(form.parameters())))
+    names = form.parameters()
+    theta[:, [names.index("t1"), names.index("t2")]] = rng.uniform(0.1, 0.9, size=(4, 2))
+    worth, own = form.worth(theta, where)
+
+    def logs(change: np.ndarray) -> np.ndarray:
+        return form.values(theta, Design(where.log_n, where.pairs * np.exp(change), 1))[0]
+
+    slopes = [(logs(1e-5 * pair) - logs(-1e-5 * pair)) / (2e-5 * where.pairs @ pair) for pair in np.eye(3)]
+    np.testing.assert_allclose(worth, np.stack([slopes[0] / slopes[1], slopes[2] / slopes[1]], axis=2), rtol=1e-4)
+    np.testing.assert_allclose(own, -slopes[1] * where.pairs.sum(axis=1), rtol=1e-4)
+
+
+def test_of_the_plain_law_what_pairs_are_worth_is_its_constant_everywhere(laws) -> None:
+    plain = Exchange(3, sized=False, mixed=True)
+    theta = np.array([[*np.log([1, 1, 0.5, 1]), -0.4, 0.3]])
+    worth, _ = plain.worth(theta, Design(np.zeros(3), np.array([[1, 1, 1], [0.1, 0, 2], [9, 0, 0.0]]), 2))
+    np.testing.assert_array_equal(worth, np.broadcast_to([-0.4, 0.3], (1, 3, 2)))
+    found = fit_laws(laws.runs, metrics=["ce"], form="exchange", draws=20)
+    middle, there = found.exchange(), found.exchange(pairs=[9000, 0, 500])
+    np.testing.assert_array_equal(middle.value, there.value)
+    np.testing.assert_array_equal(middle.low, there.low)
+    fit = found.rates["ce"][1]
+    assert middle.value[1, 0] == fit.fitted.theta[fit.form.parameters().index("t1")]
+
+
+@pytest.mark.parametrize(("harm", "level"), [(0.004, np.inf), (0.01, np.inf), (0.0, 1500.0)])
+def test_rates_are_marginal_where_harm_grows_or_transfer_saturates(harm, level) -> None:
+    """A law's t alone would have the wrong sign where all of the harm is in another term."""
+    law = Truth(harm=harm, level=level)
+    runs = sweep(law, sizes=SIZES[1:2], noise=0.002, rng=np.random.default_rng(3), seeds=2)
+    found = fit_laws(runs, metrics=["ce"], draws=40)
+    given = [4000.0, 0.0, 1000.0]
+    for rates, pairs in (
+        (found.exchange(), np.full(3, found.d0 / 3)),
+        (found.exchange("ce", given), np.array([4000, 250, 1000.0])),  # of nothing harm would be infinitely steep
+    ):
+        np.testing.assert_allclose(rates.pairs, pairs)
+        ends = [law(np.full(3, SIZES[1]), pairs + step * np.eye(3)) for step in (1, -1)]
+        slopes = ends[0] - ends[1]
+        true = slopes.T / np.diag(slopes)[:, None]
+        np.testing.assert_allclose(rates.value, true, atol=0.12)
+        assert ((rates.low - 0.05 <= true) & (true <= rates.high + 0.05)).all()
+    assert rates.said == "one more pair, at 4,000 pairs of effectiveness, 250 of ood, 1,000 of typos"
+    assert found.exchange().said == f"one more pair, at {found.d0 / 3:,.0f} pairs of each"
+
+
+def test_where_its_own_pairs_do_not_help_an_objective_has_no_rates(laws) -> None:
+    first, *others = laws.rates["ce"]
+    theta = first.fitted.theta.copy()
+    theta[first.form.parameters().index("log b")] = -20.0
+    flat = replace(first, fitted=replace(first.fitted, theta=theta))
+    rates = replace(laws, rates={"ce": (flat, *others)}).exchange()
+    np.testing.assert_array_equal(np.isnan(rates.value), [[0, 1, 1], [0, 0, 0], [0, 0, 0]])
+    assert np.isnan([rates.base[0], rates.base_low[0], rates.high[0, 1]]).all()
+    assert rates.said.endswith("; -: its own pairs do not help it, or no run had such pairs")
+    assert rates.to_json()["effectiveness"]["pairs"]["ood"]["value"] is None
+
+
 def test_harm_and_nothing_gained_are_told_from_help() -> None:
     """A pair that harms has a negative worth, in an interval without 0; one worth nothing an interval with it."""
     worth = WORTH.copy()

@@ -211,6 +211,21 @@ def test_a_plan_survives_json(laws, budget) -> None:
         Plan.from_json({**shown, "weights": {}})
 
 
+def test_a_plan_tells_rates_at_its_own_pairs(budget) -> None:
+    laws = fit_laws(
+        sweep(Truth(SELFISH, harm=0.004), rng=np.random.default_rng(1), noise=0.003), draws=20, metrics=["ce"],
+        form="exchange, harming",
+    )  # fmt: skip
+    found = plan(laws, budget, preference={"effectiveness": 1})
+    assert found.mix["effectiveness"] == 1
+    assert found.effort == pytest.approx(list(found.pairs.values()))
+    assert found.exchange == laws.exchange("ce", found.effort).to_json()
+    there, middle = (
+        each["effectiveness"]["pairs"]["ood"]["value"] for each in (found.exchange, laws.exchange().to_json())
+    )
+    assert there < middle < 0
+
+
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_any_number_of_objectives(count) -> None:
     worth = 0.1 + 0.9 * np.eye(count)

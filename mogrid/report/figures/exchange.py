@@ -1,4 +1,4 @@
-"""The exchange matrix: what a pair of each objective is worth to each other one."""
+"""The exchange matrix: what one more pair of each objective is worth to each other one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from mogrid.frontier import ExchangeRates
 from mogrid.report.figures.base import COLOURS, GREY, INK, new_figure, save
 
 __all__ = ["plot_exchange"]
+
+_LARGE = 10  # has no digits behind the point
 
 
 def plot_exchange(path: Path, rates: ExchangeRates, *, said: str = "", title: str = "") -> None:
@@ -42,11 +44,11 @@ def plot_exchange(path: Path, rates: ExchangeRates, *, said: str = "", title: st
         for j in range(count):
             own = k == j
             ink = "white" if abs(shown[k, j]) > 0.75 else GREY if own else INK
-            middle = "1" if own else f"{rates.value[k, j]:.2f}"
+            middle = "1" if own else _shown(rates.value[k, j])
             below = "its own" if own else _range(rates.low[k, j], rates.high[k, j])
             _write(panel, j, k, middle, below, ink)
-        below = _range(rates.base_low[k], rates.base_high[k], ",.0f")
-        _write(panel, count, k, f"{rates.base[k]:,.0f}", below, INK)
+        below = _range(rates.base_low[k], rates.base_high[k], 0)
+        _write(panel, count, k, _shown(rates.base[k], 0), below, INK)
     names = [*(f"a pair of\n{name}" for name in objectives), "the base\nbrings, in pairs"]
     panel.set_xticks(range(count + 1), names, fontsize=10)
     panel.xaxis.tick_top()
@@ -59,7 +61,7 @@ def plot_exchange(path: Path, rates: ExchangeRates, *, said: str = "", title: st
     panel.spines[:].set_visible(False)
     lines = [
         *([said[:1].upper() + said[1:] + "."] if said else []),
-        "In pairs of its own; brackets: 90 %. Blue helps, orange harms.",
+        f"In pairs of its own, of {rates.said}. Brackets: 90 %. Blue helps, orange harms.",
     ]
     letters = int(figure.get_figwidth() * 13)
     wrapped = "\n".join(line for text in lines for line in textwrap.wrap(text, letters))
@@ -74,5 +76,9 @@ def _write(panel: Any, x: int, y: int, middle: str, below: str, ink: str) -> Non
     panel.text(x, y + 0.24, below, ha="center", va="center", fontsize=8.5, color=ink)
 
 
-def _range(low: float, high: float, form: str = ".2f") -> str:
-    return f"[{low:{form}}, {high:{form}}]"
+def _shown(value: float, digits: int = 2) -> str:
+    return "-" if np.isnan(value) else f"{value:,.{digits if abs(value) < _LARGE else 0}f}"
+
+
+def _range(low: float, high: float, digits: int = 2) -> str:
+    return "" if np.isnan(low) else f"[{_shown(low, digits)}, {_shown(high, digits)}]"
