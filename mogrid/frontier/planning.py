@@ -60,7 +60,7 @@ def _front(found: Options, metric: str, seed: int) -> Options:
 
 @dataclass(frozen=True)
 class Decision:
-    """A choice among options, and the choices that draws of the laws make.
+    """A choice among options, and the same choice, margins included, by draws of the laws.
 
     Attributes
     ----------
@@ -102,8 +102,9 @@ def decide(
         found = found + exact
         losses, margins = found.losses(metric), np.vstack([margins, np.tile(margins[first], (len(exact), 1))])
     # Interior-point solutions keep a cap to some digits.
-    chosen = _best(losses, caps - margins + 1e-6, method, p)
-    picked = np.array([_best(values, caps, method, p) for values in found.loss_draws(metric)])
+    limits = caps - margins + 1e-6
+    chosen = _best(losses, limits, method, p)
+    picked = np.array([_best(values, limits, method, p) for values in found.loss_draws(metric)])
     return Decision(found, chosen, picked, margins)
 
 
@@ -189,7 +190,8 @@ def plan(
     """Return the base model and mix to spend a budget on, with what they are foretold to reach.
 
     Where the laws are convex in the pairs the choice is solved exactly as a convex program; elsewhere it is the best of
-    a fine lattice and of pymoo's front. The same choice is made on draws of the laws: that says how sure it is.
+    a fine lattice and of pymoo's front. The same choice, with the same margins, is made on draws of the laws:
+    that says how sure it is.
 
     Parameters
     ----------

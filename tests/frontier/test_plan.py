@@ -133,6 +133,21 @@ def test_a_constraint_is_kept_surely_and_costs_what_it_must(laws, budget) -> Non
     assert loss.predicted["ce"]["ood"]["value"] < 1.9
 
 
+def test_draws_make_the_same_choice_under_a_bound() -> None:
+    """With the choice's own margin: else a choice that is sure would look like one that hardly a draw makes."""
+    law = Truth(SELFISH, size=False)
+    runs = sweep(law, sizes=SIZES[1:2], noise=0.05, seeds=8, rng=np.random.default_rng(0))
+    found = fit_laws(runs, metrics=["ndcg"], form="exchange", draws=60)
+    budget = float(runs.flops.max())
+    total = budget / (SIZES[1] * COSTS[0])
+    bound = {"ood": float(score(law(SIZES[1:2], total * np.array([[0.75, 0.25, 0]])))[0, 1])}
+    sure = plan(found, budget, preference={"effectiveness": 1}, at_least=bound)
+    even = plan(found, budget, preference={"effectiveness": 1}, at_least=bound, surety=0.5)
+    assert sure.mix["ood"] > even.mix["ood"] + 0.05
+    assert sure.mix_low["ood"] < sure.mix["ood"] < sure.mix_high["ood"]
+    assert sure.probability > 0.5
+
+
 def test_what_cannot_be_kept_says_what_is_within_reach(laws, budget) -> None:
     with pytest.raises(ConfigError, match=r"sure to keep ndcg of 'ood' at 0.9; within reach is 0\.[45]"):
         plan(laws, budget, at_least={"ood": 0.9}, metric="ndcg")
