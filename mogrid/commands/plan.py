@@ -187,7 +187,8 @@ def _experiments(
     columns = ("base model", *laws.objectives, "pairs", "FLOPs", "seed")
     console.print(Table(f"{len(lines)} runs to do next, {made.flops:.3g} FLOPs in all", columns, lines, note))
     for name, before in made.before.items():
-        of = "the better choice by" if name == "choice" else f"log loss of {name}, not known to"
+        kept = " and what it must keep are not known to" if wanted["at_least"] else " by"
+        of = f"the better choice{kept}" if name == "choice" else f"log loss of {name}, not known to"
         console.print(f"{of} ± {before:.2g}; with these runs ± {made.after[name]:.2g}", highlight=False)
     return 0
 

@@ -29,6 +29,11 @@ _SETTLED = 5e-4
 """Expected regret, in the metric, below which no pilot is worth its FLOPs."""
 _SURELY_NOT = 0.2
 """Probability that some mix pays below which there is no looking for it."""
+_SURETY = 0.5
+"""With which bounds are kept: a margin for the spread of few pilots would forbid all mixes.
+
+Stopping and merging see to bounds barely met.
+"""
 
 
 @dataclass(frozen=True)
@@ -106,8 +111,7 @@ def choose_mix(
         laws = fit_laws(runs, draws=draws, seed=seed)
     except DataError as error:
         return _best_run(runs, metric, p, at_least, str(error))
-    # A margin for the spread of few pilots would forbid all mixes; stopping and merging see to bounds barely met.
-    made = decide(laws, final, preference=preference, at_least=at_least, metric=metric, surety=0.5, seed=seed)
+    made = decide(laws, final, preference=preference, at_least=at_least, metric=metric, surety=_SURETY, seed=seed)
     losses, drawn = made.options.losses(metric), made.options.loss_draws(metric) @ p / p.sum()
     each = np.arange(len(drawn))
     regret = float(np.clip(drawn[:, made.chosen] - drawn[each, made.picked], 0, None).mean())
@@ -154,7 +158,8 @@ def next_pilots(
     """Return the pilots, as (mix, FLOPs), that tell most for their price about which mix is the better choice.
 
     They lessen the variance of what the chosen mix and those that draws of the laws choose differ by: its expected
-    regret. Runs that could not change the choice are worth nothing. None where the choice is settled.
+    regret; and that of what the chosen mix is to keep. Runs that could not change the choice are worth nothing. None
+    where the choice is settled.
 
     Parameters
     ----------
@@ -178,8 +183,9 @@ def next_pilots(
     metric = metric or ("ndcg" if "ndcg" in laws.metrics else laws.metrics[0])
     candidates = options_of(laws, able, mixes)
     told = next_runs(
-        laws, candidates, budget, final=final, preference=preference, at_least=at_least, metric=metric, most=most
-    )
+        laws, candidates, budget, final=final, preference=preference, at_least=at_least, metric=metric, most=most,
+        surety=_SURETY,
+    )  # fmt: skip
     return [
         (dict(zip(laws.objectives, map(float, candidates.mix[row]), strict=True)), float(candidates.flops[row]))
         for row in told.rows

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mogrid.errors import ConfigError
 from mogrid.frontier.laws import LawFit, Laws
 from mogrid.frontier.options import Options
-from mogrid.frontier.planning import decide
+from mogrid.frontier.planning import CONFIDENCE, decide
 from mogrid.frontier.rules import importance
 
 __all__ = ["Proposal", "next_runs"]
@@ -30,7 +30,8 @@ class Proposal:
     flops : float
     before, after : dict
         Standard deviation without and with these runs: by objective of the predicted log loss at the targets; or, as
-        ``choice``, of the preference's scalar between the mixes that draws of the laws choose.
+        ``choice``, of the preference's scalar between the mixes that draws of the laws choose, and of what the choice
+        must keep.
     """
 
     rows: tuple[int, ...]
@@ -52,14 +53,15 @@ def next_runs(
     targets: Options | None = None,
     metric: str | None = None,
     most: int = 3,
+    surety: float = CONFIDENCE,
 ) -> Proposal:
     """Return the runs that most reduce what is not known, as long as the budget lasts.
 
     Given the FLOPs of the final training, that is which of the mixes that draws of the laws choose is the better one,
-    and whether they keep `at_least`: runs that could not change the choice are worth nothing. Without, it is the laws'
-    predictions at the targets. Both are optimal designs, found greedily: laws are linear in their parameters near their
-    fit, so what a run would teach follows from the derivatives there and needs no knowledge of its outcome (Pukelsheim,
-    2006; of scaling laws: arXiv 2604.22753).
+    and whether the choice keeps `at_least`: runs that could not change the choice are worth nothing. Without, it is the
+    laws' predictions at the targets. Both are optimal designs, found greedily: laws are linear in their parameters near
+    their fit, so what a run would teach follows from the derivatives there and needs no knowledge of its outcome
+    (Pukelsheim, 2006; of scaling laws: arXiv 2604.22753).
 
     Parameters
     ----------
@@ -73,7 +75,7 @@ def next_runs(
         Runs at most, with a budget or in its place.
     final : float, optional
         FLOPs of the training that is to be planned.
-    preference, at_least, models, metric
+    preference, at_least, models, metric, surety
         As for `plan` by the method ``weighted``.
     targets : Options, optional
         Where predictions matter, without `final`; the dearest tenth of the candidates when left out.
@@ -102,9 +104,9 @@ def next_runs(
     fits = laws.fits[metric]
     if final is None:
         dear = candidates.only(candidates.flops >= np.quantile(candidates.flops, 0.9)) if targets is None else targets
-        aims = {k: _derivatives(laws, fit, k, dear.parameters, dear.effort) for k, fit in enumerate(fits)}
+        aims = {k: _mean(_derivatives(laws, fit, k, dear.parameters, dear.effort)) for k, fit in enumerate(fits)}
     else:
-        aims = _contrasts(laws, metric, final, preference, at_least, models)
+        aims = _contrasts(laws, metric, final, preference, at_least, models, surety)
     state = {k: _Parameters(laws, metric, k, candidates, rows) for k, rows in aims.items()}
     start = {k: one.variance for k, one in state.items()}
     # For the laws each objective counts by how much of its own variance goes; for a choice variances add up.
@@ -145,19 +147,28 @@ def _contrasts(
     preference: Mapping[str, float] | None,
     at_least: Mapping[str, float] | None,
     models: Sequence[str | float] | None,
+    surety: float,
 ) -> dict[int, Floats]:
-    """Return derivatives of how much better the choice is than what draws choose, and of what is to be kept."""
+    """Return derivatives of how much better the choice is than what draws choose, and of what is to be kept.
+
+    However many draws there are, what is to be kept counts as much as they do in the mean.
+    """
     p = importance(laws.objectives, preference, "weighted")
-    made = decide(laws, final, preference=preference, at_least=at_least, models=models, metric=metric)
+    made = decide(laws, final, preference=preference, at_least=at_least, models=models, metric=metric, surety=surety)
     found = made.options.only([made.chosen, *made.picked])
     losses = found.losses(metric)
     rows: dict[int, Floats] = {}
     for k, fit in enumerate(laws.fits[metric]):
         slopes = fit.slope(losses[:, k])[:, None] * _derivatives(laws, fit, k, found.parameters, found.effort)
-        rows[k] = p[k] / p.sum() * (slopes[1:] - slopes[0])
+        rows[k] = p[k] / p.sum() * _mean(slopes[1:] - slopes[0])
         if laws.objectives[k] in (at_least or {}):
             rows[k] = np.vstack([rows[k], slopes[:1]])
     return rows
+
+
+def _mean(rows: Floats) -> Floats:
+    """Return rows whose squares sum up to the mean of those given."""
+    return rows / np.sqrt(len(rows))
 
 
 class _Parameters:
@@ -178,14 +189,14 @@ class _Parameters:
 
     @property
     def variance(self) -> float:
-        """Mean variance at the targets."""
-        return float(np.einsum("tp,pq,tq->t", self.targets, self.covariance, self.targets).mean())
+        """Variance of the targets, added up."""
+        return float(np.einsum("tp,pq,tq->", self.targets, self.covariance, self.targets))
 
     def gains(self) -> Floats:
-        """Return by how much each candidate would reduce the mean variance (m,)."""
+        """Return by how much each candidate would reduce the variance (m,)."""
         moved = self.options @ self.covariance
         reached = (self.targets @ moved.T) ** 2
-        return np.asarray(reached.mean(axis=0) / (self.noise + (moved * self.options).sum(axis=1)))
+        return np.asarray(reached.sum(axis=0) / (self.noise + (moved * self.options).sum(axis=1)))
 
     def add(self, row: int) -> None:
         x = self.options[row]

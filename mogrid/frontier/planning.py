@@ -18,11 +18,11 @@ from mogrid.frontier.plans import NEAR, Plan
 from mogrid.frontier.rules import PREFERRING, importance, pick
 from mogrid.frontier.search import search_mixes
 
-__all__ = ["Decision", "decide", "plan", "planned_front"]
+__all__ = ["CONFIDENCE", "Decision", "decide", "plan", "planned_front"]
 
 Floats = NDArray[np.float64]
 
-_CONFIDENCE = 0.9
+CONFIDENCE = 0.9
 
 
 def planned_front(
@@ -86,7 +86,7 @@ def decide(
     models: Sequence[str | float] | None = None,
     metric: str | None = None,
     method: str = "weighted",
-    surety: float = _CONFIDENCE,
+    surety: float = CONFIDENCE,
     seed: int = 0,
 ) -> Decision:
     """Return the choice that `plan` tells, also where nothing keeps `at_least`: the nearest to it then."""
@@ -182,7 +182,7 @@ def plan(
     models: Sequence[str | float] | None = None,
     metric: str | None = None,
     method: str = "weighted",
-    surety: float = _CONFIDENCE,
+    surety: float = CONFIDENCE,
     runs: int = 1,
     recipe: str | None = None,
     seed: int = 0,
@@ -239,7 +239,7 @@ def plan(
 
     predicted: dict[str, dict[str, dict[str, float]]] = {}
     for each in laws.metrics:
-        ends = laws.interval(one.parameters, one.effort, each, runs=runs, confidence=_CONFIDENCE, seed=seed)[0]
+        ends = laws.interval(one.parameters, one.effort, each, runs=runs, confidence=CONFIDENCE, seed=seed)[0]
         columns = {"value": one.values(each)[0], "low": ends[:, 0], "high": ends[:, 1]}
         predicted[each] = {
             name: {word: float(column[k]) for word, column in columns.items()} for k, name in enumerate(laws.objectives)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mogrid.errors import ConfigError
-from mogrid.frontier import Measurements, choose_mix, next_pilots
+from mogrid.frontier import Measurements, choose_mix, design, next_pilots
+from mogrid.frontier.planning import decide
 from tests.frontier.truth import COSTS, SIZES, Truth, grid, score, sweep
 
 SELFISH = Truth([[1, 0.02, 0.02], [0.02, 1, 0.02], [0.02, 0.02, 1]])
@@ -62,6 +63,21 @@ def test_pilots_that_could_not_change_the_choice_are_not_run() -> None:
     more = next_pilots(open_, [cheapest, 4 * cheapest], grid(3, 60), 8.5 * cheapest, FINAL)
     assert 0 < sum(flops for _, flops in more) <= 8.5 * cheapest
     assert all(sum(mix.values()) == pytest.approx(1) for mix, _ in more)
+
+
+def test_pilots_are_designed_around_the_choice_that_was_made(monkeypatch) -> None:
+    kept = []
+    monkeypatch.setattr(design, "decide", lambda *given, **options: kept.append(decide(*given, **options)) or kept[-1])
+    runs = sweep(
+        SELFISH, sizes=SIZES[:1], totals=(2000.0, 8000.0), mixes=MIXES, rng=np.random.default_rng(1), noise=0.03
+    )
+    least = float(reached(SELFISH, np.array([[0.7, 0.3, 0]]))[0, 1])
+    wanted = {"preference": {"effectiveness": 1}, "at_least": {"ood": least}}
+    choice = choose_mix(runs, FINAL, **wanted)
+    assert not choice.settled
+    assert next_pilots(choice, [float(runs.flops.max())], MIXES, 3 * float(runs.flops.max()), FINAL, **wanted)
+    around = kept[0].options.mix[kept[0].chosen]
+    np.testing.assert_allclose(around, list(choice.mix.values()), atol=0.03)
 
 
 def test_equal_generators_choose_alike() -> None:

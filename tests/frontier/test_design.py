@@ -7,6 +7,7 @@ import pytest
 
 from mogrid.errors import ConfigError
 from mogrid.frontier import Laws, Options, fit_laws, next_runs, options_of
+from mogrid.frontier.planning import decide
 from tests.frontier.truth import MIXES, SIZES, TOTALS, Truth, sweep
 
 SELFISH = np.array([[1, 0.05, 0.05], [0.05, 1, 0.05], [0.05, 0.05, 1]])
@@ -74,6 +75,28 @@ def test_what_nobody_asks_for_needs_no_runs(laws) -> None:
     )
     assert one.before["choice"] < kept.before["choice"]
     assert kept.rows
+
+
+@pytest.mark.parametrize("draws", [20, 200])
+def test_a_bound_counts_whole_however_many_draws_there_are(draws) -> None:
+    """The variance of what must be kept is added to the contrasts' mean, and runs for it are proposed."""
+    runs = sweep(Truth(SELFISH), sizes=SIZES[1:2], rng=np.random.default_rng(0), totals=TOTALS[:3])
+    found = fit_laws(runs, form="exchange", draws=draws, metrics=["ce"])
+    final, options = 2 * float(runs.flops.max()), options_of(found, runs.flops.tolist(), MIXES)
+    wanted = {"preference": {"effectiveness": 1}, "at_least": {"ood": 1.75}}
+    told = next_runs(found, options, float(runs.flops.max()), final=final, **wanted)
+    made = decide(found, final, **wanted)
+    kept = made.options.only([made.chosen])
+    fit = found.fits["ce"][1]
+    slope = fit.slope(kept.losses()[:, 1])[:, None] * slopes(found, 1, kept.parameters, kept.effort)
+    done, able = (slopes(found, 1, some.parameters, some.effort) for some in (runs, options))
+    own = [
+        float(np.sqrt(slope @ covariance(found, 1, rows) @ slope.T)[0, 0])
+        for rows in ([done], [done, able[list(told.rows)]])
+    ]
+    assert told.before["choice"] > own[0]
+    assert told.after["choice"] > own[1]
+    assert own[1] < 0.9 * own[0]
 
 
 def test_budgets_and_repeats_are_kept(laws) -> None:
