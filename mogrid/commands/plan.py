@@ -56,7 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "store", type=Path, metavar="STORE", help="folder of a sweep's runs, or of ratios.csv and metrics.csv"
     )
-    parser.add_argument("--budget", type=float, metavar="FLOPS", help="training FLOPs to spend")
+    parser.add_argument(
+        "--budget",
+        type=float,
+        metavar="FLOPS",
+        help="training FLOPs to spend; in dearest runs where no table has FLOPs",
+    )
     parser.add_argument("--hours", type=float, help="budget in hours, at the speed of the store's largest model")
     parser.add_argument("--money", type=float, help="budget in money, with --price an hour")
     parser.add_argument("--price", type=float, help="of an hour")
@@ -184,8 +189,9 @@ def _experiments(
     ]  # fmt: skip
     console = printer()
     note = "the most useful for its price first; shares of the mix by objective"
-    columns = ("base model", *laws.objectives, "pairs", "FLOPs", "seed")
-    console.print(Table(f"{len(lines)} runs to do next, {made.flops:.3g} FLOPs in all", columns, lines, note))
+    unit = "FLOPs" if laws.runs.priced else "dearest runs"
+    columns = ("base model", *laws.objectives, "pairs", unit, "seed")
+    console.print(Table(f"{len(lines)} runs to do next, {made.flops:.3g} {unit} in all", columns, lines, note))
     for name, before in made.before.items():
         kept = " and what it must keep are not known to" if wanted["at_least"] else " by"
         of = f"the better choice{kept}" if name == "choice" else f"log loss of {name}, not known to"
@@ -194,7 +200,7 @@ def _experiments(
 
 
 def _imported(arguments: argparse.Namespace) -> int:
-    """Plan from runs that another trainer made; FLOPs that no table tells are counted in runs."""
+    """Plan from runs that another trainer made; a budget is told in dearest runs where no table has FLOPs."""
     from mogrid.files import write_text
     from mogrid.report.figures import plot_exchange
     from mogrid.report.table import printer
@@ -314,8 +320,10 @@ def show(console: Console, chosen: Plan, laws: Laws, form: str | None = None) ->
         value, low, high = (f"{one:,.0f}" if abs(one) >= _LARGE else cell(one, digits=digits) for one in told)
         return f"{value} [{low}, {high}]"
 
+    priced = f"{chosen.budget:.3g} FLOPs, {chosen.extrapolation:.2g} times the dearest run"
+    as_pairs = f"a budget of {chosen.budget:.3g}, in dearest runs (FLOPs are not known: runs cost N times pairs)"
     console.print(
-        f"{chosen.budget:.3g} FLOPs, {chosen.extrapolation:.2g} times the dearest run: "
+        f"{priced if laws.runs.priced else as_pairs}: "
         f"[bold]{chosen.model or 'a model'}[/bold] (N = {chosen.parameters:,.0f}), chosen by {chosen.method} in "
         f"{chosen.metric}; {chosen.probability:.0%} of the bootstrap draws choose about this mix",
         highlight=False,

@@ -63,7 +63,7 @@ class Measurements:
     pairs : ndarray, shape (R, K)
         D_k, pairs seen of each objective; 0 where it had none.
     flops : ndarray, shape (R,)
-        Of the training.
+        Of the training; where they are not known, its price in dearest runs.
     values : dict of metric to ndarray, shape (R, K)
         What each objective's own measure says of the run: ``ce`` is a positive loss, any other a score in [0, 1].
     seeds : tuple of R int
@@ -144,6 +144,11 @@ class Measurements:
         """Pairs (R, K) that work for each objective: those it saw, or, of loss weights, its weight's part of all."""
         weighted = np.array([spend == "weights" for spend in self.spend])[:, None]
         return np.where(weighted, self.mix * self.pairs.sum(axis=1, keepdims=True), self.pairs)
+
+    @property
+    def priced(self) -> bool:
+        """Whether FLOPs are known: else they are prices, the dearest run's 1."""
+        return float(self.flops.max()) != 1.0
 
     @property
     def cells(self) -> NDArray[np.intp]:
@@ -295,6 +300,7 @@ class Measurements:
         ratios : Path
             Besides the run a column of shares for each objective, and where they are known ``model``, ``parameters``,
             ``pairs`` (in all), ``flops``, ``seed`` and ``spend``; what is missing is taken to be the same for all runs.
+            Runs without ``flops`` cost as their ``parameters`` times ``pairs``, and the dearest of them 1.
         metrics : Path
             A column of values for each objective, named after it or as `judged` says.
         metric : str
@@ -307,11 +313,13 @@ class Measurements:
         Raises
         ------
         DataError
-            A file, column or run is missing, or a cell is no number; names file and line.
+            A file, column or run is missing, a cell is no number, or some runs have ``flops`` and others none; names
+            file and line.
         """
         shares, values = _table(ratios), _table(metrics)
         names = [n for n in next(iter(shares.values()))[1] if n not in _ABOUT and not n.startswith("Unnamed")]
         columns = {name: (judged or {}).get(name, name) for name in names}
+        priced = any(row.get("flops") for _, row in shares.values())
         rows = []
         for run, (line, row) in shares.items():
             if run not in values:
@@ -320,6 +328,8 @@ class Measurements:
             for name, column in columns.items():
                 if column not in found:
                     raise DataError(f"{metrics}: no column for {name!r}{nearest(column, found)}")
+            if bool(row.get("flops")) != priced:
+                raise DataError(f"{ratios}:{line}: flops are missing, and other runs have them")
             known = {key: row.get(key) or "1" for key in ("parameters", "pairs", "flops", "seed")}
             number = {key: _number(cell, f"{ratios}:{line}", key) for key, cell in known.items()}
             mix = {name: _number(row[name], f"{ratios}:{line}", name) for name in names}
@@ -331,7 +341,9 @@ class Measurements:
                 "values": {metric: {n: _number(found[c], f"{metrics}:{at}", c) for n, c in columns.items()}},
             }
             rows.append({**number, **about, "pairs": {name: share * number["pairs"] for name, share in mix.items()}})
-        return Measurements.of(names, rows)
+        runs = Measurements.of(names, rows)
+        price = runs.parameters * runs.pairs.sum(axis=1)
+        return runs if priced else replace(runs, flops=price / price.max())
 
 
 def _table(path: Path) -> dict[str, tuple[int, dict[str, str]]]:

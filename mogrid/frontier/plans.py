@@ -21,7 +21,7 @@ class Plan:
     Attributes
     ----------
     budget : float
-        FLOPs.
+        FLOPs; in dearest runs where the runs' are not known.
     metric, method : str
         What was chosen in, and how; see `mogrid.frontier.pick`.
     preference, at_least : dict by objective, or None

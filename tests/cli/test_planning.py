@@ -119,6 +119,26 @@ def test_bad_requests_are_one_line_and_write_nothing(store, tmp_path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
+def test_of_tables_without_flops_a_budget_is_in_dearest_runs(tmp_path, capsys) -> None:
+    rng, mixes = np.random.default_rng(0), [(1, 0), (0.5, 0.5), (0, 1)]
+    runs = [(f"{i}-{pairs}", a, b, pairs) for pairs in (1000, 4000, 16000) for i, (a, b) in enumerate(mixes)]
+    losses = [(1 + 9 * (500 + n * (a + 0.3 * b)) ** -0.3, 2 + 9 * (900 + n * b) ** -0.3) for _, a, b, n in runs]
+    rows = ["run,a,b,pairs", *(",".join(map(str, row)) for row in runs)]
+    (tmp_path / "ratios.csv").write_text("\n".join(rows))
+    values = np.array(losses) * np.exp(0.003 * rng.normal(size=(9, 2)))
+    rows = ["run,a,b", *(f"{run[0]},{one},{two}" for run, (one, two) in zip(runs, values, strict=True))]
+    (tmp_path / "metrics.csv").write_text("\n".join(rows))
+    assert planned(tmp_path, "--json") == 0
+    assert sum(json.loads(capsys.readouterr().out)["pairs"].values()) == pytest.approx(16000, rel=1e-3)
+    assert planned(tmp_path, "--budget", "0.5") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "a budget of 0.5, in dearest runs (FLOPs are not known: runs cost N times pairs): 1 (N = 1)" in out
+    assert "what a pair of each is worth to this one, in pairs of its own" in out
+    assert "90 %. Of one more pair, at " in out
+    assert planned(tmp_path, "--experiments", "2") == 0
+    assert "dearest runs in all" in capsys.readouterr().out
+
+
 def test_a_sweep_belongs_where_its_recipe_came_from(tmp_path, capsys) -> None:
     write_store(tmp_path / "runs", 2, seeds=1, queries=2)
     (tmp_path / "runs" / "cache").mkdir()

@@ -119,6 +119,19 @@ def test_tables_of_other_tools_are_read(tmp_path) -> None:
     np.testing.assert_allclose([more.parameters[0], more.flops[0]], [100, 7e9])
 
 
+def test_runs_of_no_told_flops_cost_as_their_pairs(tmp_path) -> None:
+    (tmp_path / "metrics.csv").write_text("run,a,b\nx,1,2\ny,1,2\nz,1,2\n")
+    (tmp_path / "ratios.csv").write_text("run,a,b,pairs\nx,1,0,100\ny,0,1,400\nz,.5,.5,800\n")
+    found = Measurements.from_csv(tmp_path / "ratios.csv", tmp_path / "metrics.csv")
+    np.testing.assert_allclose(found.flops, [0.125, 0.5, 1])
+    assert not found.priced
+    table = "run,a,b,pairs,model,parameters\nx,1,0,100,s,1e6\ny,0,1,400,l,4e6\nz,.5,.5,800,s,1e6\n"
+    (tmp_path / "ratios.csv").write_text(table)
+    found = Measurements.from_csv(tmp_path / "ratios.csv", tmp_path / "metrics.csv")
+    np.testing.assert_allclose(found.flops, [1 / 16, 1, 0.5])
+    assert sweep().priced
+
+
 @pytest.mark.parametrize(
     ("ratios", "metrics", "message"),
     [
@@ -127,6 +140,7 @@ def test_tables_of_other_tools_are_read(tmp_path) -> None:
         ("run,a,b\nx,1,zero\n", "run,a,b\nx,1,1\n", "ratios.csv:2: b is 'zero', not a number"),
         ("run,a,b\nx,1,0\nx,1,0\n", "run,a,b\nx,1,1\n", "ratios.csv:3: run 'x' stands here and in line 2"),
         ("a,b\n1,0\n", "run,a,b\nx,1,1\n", "ratios.csv: no runs with a column 'run', 'run_id' or 'index'"),
+        ("run,a,b,flops\nx,1,0,9e9\ny,0,1,\n", "run,a,b\nx,1,1\ny,1,1\n", "ratios.csv:3: flops are missing, and other"),
         ("run,a,b\nx,.5,0\n", "run,a,b\nx,1,1\n", r"run x: mix \[0.5, 0.0\] does not sum to 1"),
     ],
 )
