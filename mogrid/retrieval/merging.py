@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -32,8 +33,16 @@ _PROVENANCE = {"architectures", "transformers_version", "dtype", "torch_dtype", 
 """What a configuration says of where the model comes from, not of what it is."""
 
 
+_PROBE = "Naïve Straße, [CLS] the 2nd-best: 1.5 µm?"
+"""A text whose tokens tell apart what the parts of a tokenizer do not say alike, such as templates and added tokens."""
+_SHOWN = 80  # letters of a setting's value in a message
+
+
 def check_mergeable(models: Mapping[str, SentenceTransformer]) -> None:
-    """Raise `ConfigError`, naming both, where two models have other architectures, settings or bases.
+    """Raise `ConfigError`, naming both, where two models have other architectures, settings or bases, or equal weights.
+
+    Settings are all that decide what a text's embedding is and how it is compared: tokenizer, prompts, similarity and
+    dimensions, too, since a merge can have those of one model alone. Maximum lengths may differ.
 
     Parameters
     ----------
@@ -44,9 +53,11 @@ def check_mergeable(models: Mapping[str, SentenceTransformer]) -> None:
         raise ConfigError("a merge needs at least two models")
     for (one, first), (other, second) in combinations(models.items(), 2):
         place = f"{one} and {other} cannot be merged"
-        difference = _difference(first, second)
+        difference = _difference(first, second) or _said_otherwise(first, second)
         if difference is not None:
             raise ConfigError(f"{place}: {difference}")
+        if _equal(first, second):
+            raise ConfigError(f"{place}: their weights are equal, so that every merge is the same model")
         found = likeness(first, second)
         if found < _RELATED:
             raise ConfigError(f"{place}: they come from different bases (the cosine of their weights is {found:.3f})")
@@ -87,9 +98,82 @@ def _difference(first: SentenceTransformer, second: SentenceTransformer) -> str 
             if values[0] != values[1]:
                 return f"{key} of {type(one).__name__} is {values[0]!r} and {values[1]!r}"
         words = [getattr(m, "tokenizer", None) for m in (one, other)]
-        if words[0] is not None and words[1] is not None and words[0].get_vocab() != words[1].get_vocab():
-            return "their vocabularies differ"
+        if words[0] is not None and words[1] is not None and (found := _read_otherwise(*words)):
+            return found
     return None
+
+
+def _read_otherwise(first: Any, second: Any) -> str | None:
+    """Return in words what tells two tokenizers apart, their maximum lengths aside."""
+    told = [_tokenizer_settings(first), _tokenizer_settings(second)]
+    words = [
+        (tokenizer.get_vocab(), settings.pop("merges"))
+        for tokenizer, settings in zip((first, second), told, strict=True)
+    ]
+    if words[0] != words[1]:
+        return "their vocabularies differ"
+    found = _first_other(*told)
+    if found is not None:
+        return f"{found[0]} of the tokenizer is {_short(found[1])} and {_short(found[2])}"
+    if not (callable(first) and callable(second)):
+        return None
+    ids = [list(tokenizer(_PROBE, verbose=False)["input_ids"]) for tokenizer in (first, second)]
+    return None if ids[0] == ids[1] else f"the tokens of {_PROBE!r} are {ids[0]} and {ids[1]}"
+
+
+def _short(value: Any) -> str:
+    said = repr(value)
+    return said if len(said) <= _SHOWN else f"{said[:_SHOWN]}…"
+
+
+def _tokenizer_settings(tokenizer: Any) -> dict[str, Any]:
+    """Return what of a tokenizer decides which tokens a text has; of a slow one, only what `_PROBE` does not show."""
+    found: dict[str, Any] = {key: getattr(tokenizer, key, None) for key in ("padding_side", "truncation_side")}
+    backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    told = json.loads(backend.to_str()) if hasattr(backend, "to_str") else {}
+    found["merges"] = (told.get("model") or {}).pop("merges", None)
+    for part in ("normalizer", "pre_tokenizer", "model"):
+        settings = dict(told.get(part) or {})
+        if settings.get("type") == "BertNormalizer" and settings.get("strip_accents") is None:
+            settings["strip_accents"] = settings.get("lowercase")  # which is what an empty one stands for
+        settings.pop("vocab", None)
+        found |= {f"{part}.{key}": value for key, value in settings.items()}
+    return found
+
+
+def _said_otherwise(first: SentenceTransformer, second: SentenceTransformer) -> str | None:
+    """Return in words what two models say differently of how texts are embedded and compared."""
+    found = _first_other(_prompts(first), _prompts(second), "")
+    if found is not None:
+        return f"the {found[0]} is {found[1]!r} and {found[2]!r}"
+    for key in ("similarity_fn_name", "truncate_dim"):
+        values = [getattr(model, key) for model in (first, second)]
+        if values[0] != values[1]:
+            return f"{key} is {values[0]!r} and {values[1]!r}"
+    return None
+
+
+def _prompts(model: SentenceTransformer) -> dict[str, str]:
+    """Return the prompts that are not empty; that by default is named by its text."""
+    found = {f"prompt {name!r}": prompt for name, prompt in model.prompts.items() if prompt}
+    default = model.prompts.get(model.default_prompt_name or "")
+    return {**found, "default prompt": default} if default else found
+
+
+def _first_other(
+    first: Mapping[str, Any], second: Mapping[str, Any], missing: Any = None
+) -> tuple[str, Any, Any] | None:
+    """Return the first key at which two mappings differ, with both values."""
+    for key in dict.fromkeys([*first, *second]):
+        values = first.get(key, missing), second.get(key, missing)
+        if values[0] != values[1]:
+            return key, *values
+    return None
+
+
+def _equal(first: SentenceTransformer, second: SentenceTransformer) -> bool:
+    other = second.state_dict()
+    return all(torch.equal(value, other[name].to(value.device)) for name, value in first.state_dict().items())
 
 
 def _settings(module: nn.Module) -> dict[str, Any]:
@@ -120,7 +204,7 @@ def blend(
     base: str | None = None,
     **parameters: Any,
 ) -> SentenceTransformer:
-    """Return a new model between several; of what they say of themselves, such as prompts, the first one's is kept.
+    """Return a new model between several; its maximum length is that of the first one.
 
     Parameters
     ----------
@@ -163,7 +247,13 @@ def blend(
         settings = {"weight": [share / changed for name, share in shares.items() if name != base], "lambda": changed}
         start = models[base]
     try:
-        return type(first).merge(list(models.values()), method, base_model=start, parameters={**settings, **parameters})
+        # dare and della leave out changes at random: always the same ones, so that a merge that was judged can be made
+        # again, and shares are told apart by what they are.
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return type(first).merge(
+                list(models.values()), method, base_model=start, parameters={**settings, **parameters}
+            )
     except (ImportError, AttributeError) as error:
         needs = "sentence-transformers 6.2" if isinstance(error, AttributeError) else "mergekit"
         raise ConfigError(f"merging by {method!r} needs {needs}: pip install 'sentence-transformers[merge]'") from error

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.processors import TemplateProcessing
 
 from mogrid.errors import ConfigError
 from mogrid.retrieval.merging import blend, check_mergeable, fill, likeness
-from mogrid.retrieval.models import build_retriever, train_tokenizer
+from mogrid.retrieval.models import build_retriever, load_retriever, train_tokenizer
 
 TEXTS = ["river stone", "cloud engine valve", "garden"]
 
@@ -79,7 +81,61 @@ def test_what_cannot_be_merged_is_said_with_both_names(model, tokenizer, texts) 
         refused(build_retriever("1x32", words), "the shape of")
     with pytest.raises(ConfigError, match="at least two"):
         check_mergeable({"ours": model})
-    check_mergeable({"ours": model, "theirs": build_retriever("1x32", tokenizer, dropout=0.3)})  # dropout is no weight
+    refused(build_retriever("1x32", tokenizer, dropout=0.3), "their weights are equal")
+    theirs = tuned(build_retriever("1x32", tokenizer, dropout=0.3), 1)
+    check_mergeable({"ours": model, "theirs": theirs})  # dropout is no setting of a merge
+
+
+def reads(model, **settings):
+    """A tuned model whose tokenizer is the same but for what its normaliser does."""
+    other = tuned(model, 1)
+    assert other.tokenizer is not model.tokenizer
+    backend = other[0].tokenizer.backend_tokenizer
+    given = {"clean_text": True, "handle_chinese_chars": True, "strip_accents": None, "lowercase": True, **settings}
+    backend.normalizer = BertNormalizer(**given)
+    return other
+
+
+def says(model, **attributes):
+    other = tuned(model, 1)
+    for name, value in attributes.items():
+        setattr(other, name, value)
+    return other
+
+
+def test_models_that_read_or_compare_texts_otherwise_are_not_merged(model) -> None:
+    def refused(other, message) -> None:
+        with pytest.raises(ConfigError, match=f"ours and theirs cannot be merged: {message}"):
+            check_mergeable({"ours": model, "theirs": other})
+
+    refused(
+        reads(model, lowercase=False, strip_accents=True), "normalizer.lowercase of the tokenizer is True and False"
+    )
+    refused(reads(model, strip_accents=False), "normalizer.strip_accents of the tokenizer is True and False")
+    check_mergeable({"ours": model, "theirs": reads(model, strip_accents=True)})  # as an empty setting does
+    bare = tuned(model, 1)
+    bare[0].tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B")
+    refused(bare, r"the tokens of 'Naïve .*' are \[.*\] and \[.*\]")
+    refused(says(model, prompts={"query": "query: ", "document": ""}), "the prompt 'query' is '' and 'query: '")
+    refused(says(model, similarity_fn_name="euclidean"), "similarity_fn_name is 'dot' and 'euclidean'")
+    refused(says(model, truncate_dim=8), "truncate_dim is None and 8")
+    prompts = {"query": "q: ", "document": ""}
+    with pytest.raises(ConfigError, match="the default prompt is '' and 'q: '"):
+        given = says(model, prompts=prompts), says(tuned(model, 2), prompts=prompts, default_prompt_name="query")
+        check_mergeable(dict(zip(("a", "b"), given, strict=True)))
+    check_mergeable({"a": says(model, prompts={}), "b": model})  # an empty prompt is none
+
+
+def test_a_tuned_model_merges_with_its_base_as_both_were_saved(model, tmp_path) -> None:
+    """Lengths may differ: a base reads as much as it can, a recipe less."""
+    model.save_pretrained(str(tmp_path / "base"), create_model_card=False)
+    other = tuned(model, 1)
+    other.max_seq_length = 8
+    other.save_pretrained(str(tmp_path / "tuned"), create_model_card=False)
+    saved = {name: load_retriever(tmp_path / name) for name in ("tuned", "base")}
+    assert saved["base"].max_seq_length != saved["tuned"].max_seq_length == 8
+    assert blend(saved, {"tuned": 0.5, "base": 0.5}).max_seq_length == 8
+    check_mergeable({"plain": SentenceTransformer(str(tmp_path / "base"), device="cpu"), "tuned": saved["tuned"]})
 
 
 def test_shares_sum_to_one(model) -> None:
@@ -104,6 +160,14 @@ def test_other_methods_are_sentence_transformers_own(model, monkeypatch) -> None
         (3, "ties", model, {"weight": pytest.approx([0.375, 0.625]), "lambda": 0.8, "density": 0.5}),
         (2, "slerp", None, {"t": 0.7}),
     ]
+    draws = []
+    monkeypatch.setattr(SentenceTransformer, "merge", staticmethod(lambda *a, **k: draws.append(torch.rand(3))))
+    state = torch.get_rng_state()
+    for _ in range(2):  # what leaves changes out at random leaves out the same ones when the chosen merge is made again
+        blend(models, {"base": 0.2, "a": 0.3, "b": 0.5}, method="dare_ties", base="base")
+    assert torch.equal(*draws)
+    assert torch.equal(torch.get_rng_state(), state)
+    monkeypatch.setattr(SentenceTransformer, "merge", staticmethod(merge))
     end = blend(models, {"base": 0.0, "a": 1.0, "b": 0.0}, method="ties", base="base")
     assert np.array_equal(end.encode(TEXTS), models["a"].encode(TEXTS))  # a model alone is itself, by any method
     assert len(calls) == 2
