@@ -92,14 +92,28 @@ class Merges:
         for name, least in (at_least or {}).items():
             allowed &= self.values[:, self.objectives.index(name)] >= least - 1e-12
         if not allowed.any():
-            asked = ", ".join(f"{name} ≥ {least:.4f}" for name, least in (at_least or {}).items())
-            best = ", ".join(
-                f"{name} {self.values[:, self.objectives.index(name)].max():.4f}" for name in (at_least or {})
-            )
-            raise ConfigError(f"no merge keeps {asked}; the most that one of them reaches: {best}")
+            raise ConfigError(self._unreached(at_least or {}))
         rows = np.flatnonzero(allowed)
         method = "knee" if knee else "weighted"
         return int(rows[pick(1 - self.values[rows], method, importance(self.objectives, preference, method))])
+
+    def _unreached(self, at_least: Mapping[str, float]) -> str:
+        """Return in words why no row keeps some constraints: what the best one for each reaches, or the nearest one."""
+        least = np.array(list(at_least.values()))
+        values = self.values[:, [self.objectives.index(name) for name in at_least]]
+        most = values.max(axis=0)
+        told = list(zip(at_least, least, most, strict=True))
+        beyond = [one for one in told if one[2] < one[1] - 1e-12]
+        asked = ", ".join(f"{name} ≥ {bar:.4f}" for name, bar, _ in beyond or told)
+        if beyond:
+            best = ", ".join(f"{name} {reached:.4f}" for name, _, reached in beyond)
+            return f"no merge keeps {asked}; the most that one of them reaches: {best}"
+        nearest = int(np.maximum(least - values, 0.0).sum(axis=1).argmin())
+        of = " + ".join(
+            f"{share:.2g} {name}" for share, name in zip(self.shares[nearest], self.names, strict=True) if share > 1e-9
+        )
+        reached = ", ".join(f"{name} {value:.4f}" for name, value in zip(at_least, values[nearest], strict=True))
+        return f"no single merge keeps all of {asked}, though each is kept by one; the nearest, {of}, reaches {reached}"
 
     def proposal(
         self,

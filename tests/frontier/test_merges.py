@@ -31,7 +31,13 @@ def test_a_preference_and_constraints_choose() -> None:
 def test_a_constraint_that_nothing_keeps_says_what_is_reachable() -> None:
     with pytest.raises(ConfigError, match=r"no merge keeps away ≥ 0\.8000; .* reaches: away 0\.7000"):
         merges().choose(None, {"away": 0.8})
-    with pytest.raises(ConfigError, match=r"home ≥ 0\.8500, away ≥ 0\.6500"):  # each alone is kept by some
+    with pytest.raises(ConfigError, match=r"no merge keeps away ≥ 0\.8000; .* reaches: away 0\.7000$"):
+        merges().choose(None, {"home": 0.7, "away": 0.8})  # the one that is within reach is not the trouble
+    with pytest.raises(
+        ConfigError,
+        match=r"no single merge keeps all of home ≥ 0\.8500, away ≥ 0\.6500, though each is kept by one; "
+        r"the nearest, 0\.5 a \+ 0\.5 b, reaches home 0\.8200, away 0\.6200$",
+    ):
         merges().choose(None, {"home": 0.85, "away": 0.65})
     with pytest.raises(ConfigError, match="no objective 'hme'; did you mean 'home'"):
         merges().choose({"hme": 1})
