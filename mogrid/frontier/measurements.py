@@ -320,6 +320,9 @@ class Measurements:
         names = [n for n in next(iter(shares.values()))[1] if n not in _ABOUT and not n.startswith("Unnamed")]
         columns = {name: (judged or {}).get(name, name) for name in names}
         priced = any(row.get("flops") for _, row in shares.values())
+        for name in judged or {}:
+            if name not in names:
+                raise DataError(f"{ratios}: no column {name!r}, which is said to be judged{nearest(name, names)}")
         rows = []
         for run, (line, row) in shares.items():
             if run not in values:
@@ -327,11 +330,13 @@ class Measurements:
             at, found = values[run]
             for name, column in columns.items():
                 if column not in found:
-                    raise DataError(f"{metrics}: no column for {name!r}{nearest(column, found)}")
+                    raise DataError(f"{metrics}: no column {column!r} for {name!r}{nearest(column, found)}")
             if bool(row.get("flops")) != priced:
                 raise DataError(f"{ratios}:{line}: flops are missing, and other runs have them")
             known = {key: row.get(key) or "1" for key in ("parameters", "pairs", "flops", "seed")}
             number = {key: _number(cell, f"{ratios}:{line}", key) for key, cell in known.items()}
+            if not number["seed"].is_integer():
+                raise DataError(f"{ratios}:{line}: seed is {row['seed']!r}, not a whole number")
             mix = {name: _number(row[name], f"{ratios}:{line}", name) for name in names}
             about = {
                 "run": run,
@@ -359,6 +364,8 @@ def _table(path: Path) -> dict[str, tuple[int, dict[str, str]]]:
         raise DataError(f"{path}: no runs with a column 'run', 'run_id' or 'index'")
     found: dict[str, tuple[int, dict[str, str]]] = {}
     for line, row in rows:
+        if None in row:  # which is where the reader puts cells beyond the header's
+            raise DataError(f"{path}:{line}: more cells than the header's {len(row) - 1}, such as after a last comma")
         if row[key] in found:
             raise DataError(f"{path}:{line}: run {row[key]!r} stands here and in line {found[row[key]][0]}")
         found[row[key]] = line, row

@@ -135,7 +135,11 @@ def test_runs_of_no_told_flops_cost_as_their_pairs(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("ratios", "metrics", "message"),
     [
-        ("run,a,b\nx,1,0\n", "run,a\nx,1\n", "metrics.csv: no column for 'b'"),
+        ("run,a,b\nx,1,0\n", "run,a\nx,1\n", "metrics.csv: no column 'b' for 'b'"),
+        ("run,a,b\nx,1,0,\n", "run,a,b\nx,1,1\n", "ratios.csv:2: more cells than the header's 3"),
+        ("run,a,b\nx,1,0\n", "run,a,b\ny,1,1\nx,1,1,7\n", "metrics.csv:3: more cells than the header's 3"),
+        ("run,a,b,seed\nx,1,0,nan\n", "run,a,b\nx,1,1\n", "ratios.csv:2: seed is 'nan', not a whole number"),
+        ("run,a,b,seed\nx,1,0,2.5\n", "run,a,b\nx,1,1\n", "ratios.csv:2: seed is '2.5', not a whole number"),
         ("run,a,b\nx,1,0\n", "run,a,b\ny,1,1\n", "metrics.csv: no run 'x', which .*ratios.csv:2 has"),
         ("run,a,b\nx,1,zero\n", "run,a,b\nx,1,1\n", "ratios.csv:2: b is 'zero', not a number"),
         ("run,a,b\nx,1,0\nx,1,0\n", "run,a,b\nx,1,1\n", "ratios.csv:3: run 'x' stands here and in line 2"),
@@ -149,3 +153,16 @@ def test_tables_that_do_not_fit_say_where(tmp_path, ratios, metrics, message) ->
     (tmp_path / "metrics.csv").write_text(metrics)
     with pytest.raises(DataError, match=message):
         Measurements.from_csv(tmp_path / "ratios.csv", tmp_path / "metrics.csv")
+
+
+def test_what_is_judged_by_another_column_is_a_set_and_has_that_column(tmp_path) -> None:
+    (tmp_path / "ratios.csv").write_text("run,code,web\nx,1,0\n")
+    (tmp_path / "metrics.csv").write_text("run,code,web\nx,1,1\n")
+
+    def read(**judged) -> None:
+        Measurements.from_csv(tmp_path / "ratios.csv", tmp_path / "metrics.csv", judged=judged)
+
+    with pytest.raises(DataError, match=r"ratios.csv: no column 'wbe', which is said to be judged; did you mean 'web'"):
+        read(wbe="web")
+    with pytest.raises(DataError, match=r"metrics.csv: no column 'nope' for 'code'"):
+        read(code="nope")
