@@ -25,8 +25,11 @@ __all__ = [
     "add_model",
     "add_settings",
     "check_places",
+    "check_samples",
     "load_collection",
     "load_model",
+    "parse_bounds",
+    "parse_numbers",
     "parse_settings",
     "printed",
     "quiet",
@@ -92,6 +95,13 @@ def check_places(arguments: argparse.Namespace, *files: str, folder: str | None 
             raise ConfigError(f"--{flag} {path}: nothing can be written in {there}")
 
 
+def check_samples(arguments: argparse.Namespace) -> None:
+    """Raise `ConfigError` where ``--max-queries`` or ``--max-documents`` asks for fewer than one."""
+    for flag in ("max_queries", "max_documents"):
+        if (count := getattr(arguments, flag)) is not None and count < 1:
+            raise ConfigError(f"--{flag.replace('_', '-')} must be at least 1, got {count}")
+
+
 def load_collection(arguments: argparse.Namespace) -> Collection:
     from mogrid.data import embedded_collection, read_collection
 
@@ -134,11 +144,33 @@ def parse_numbers(flag: str, text: str | None) -> dict[str, float] | None:
         return None
     found: dict[str, float] = {}
     for part in text.split(","):
-        name, equals, value = part.partition("=")
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if name in found:
+            raise ConfigError(f"{flag} {text!r}: {name!r} is named twice")
         try:
-            found[name.strip()] = float(value if equals else "")
+            found[name] = float(value if equals else "")
         except ValueError:
             raise ConfigError(f"{flag} {text!r}: expected NAME=NUMBER,..., got {part!r}") from None
+    return found
+
+
+def parse_bounds(given: list[str]) -> dict[str, float | str]:
+    """Return each ``NAME=VALUE`` of ``--at-least`` as `mogrid.trainer.keep.bound` takes it: a number, or from base."""
+    from mogrid.trainer.keep import bound
+
+    found: dict[str, float | str] = {}
+    for text in given:
+        name, _, value = (piece.strip() for piece in text.partition("="))
+        if name in found:
+            raise ConfigError(f"--at-least {text!r}: {name!r} has a bound already, {found[name]}")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            found[name] = value
+        try:
+            bound(name, found[name])
+        except ConfigError:
+            raise ConfigError(f"--at-least {text!r}: expected NAME=VALUE, a number, base, or base-0.005") from None
     return found
 
 

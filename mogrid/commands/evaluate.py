@@ -16,7 +16,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mogrid.commands._common import ROLES, add_judged, check_places, load_collection, load_model, parse_settings, quiet
+from mogrid.commands._common import (
+    ROLES,
+    add_judged,
+    check_places,
+    check_samples,
+    load_collection,
+    load_model,
+    parse_settings,
+    quiet,
+)
 from mogrid.errors import ConfigError, MogridError, nearest
 
 if TYPE_CHECKING:
@@ -52,9 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.role is not None and arguments.role not in ROLES:
         raise ConfigError(f"--role {arguments.role!r}{nearest(arguments.role, ROLES)}")
-    for flag in ("max_queries", "max_documents"):
-        if (count := getattr(arguments, flag)) is not None and count < 1:
-            raise ConfigError(f"--{flag.replace('_', '-')} must be at least 1, got {count}")
+    check_samples(arguments)
     check_places(arguments, "out", "figure", folder="runs")
     quiet()
     from rich.console import Console

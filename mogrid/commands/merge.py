@@ -11,11 +11,20 @@ example: mogrid merge ./tuned --base all-MiniLM-L6-v2 --data ~/beir --at-least o
 from __future__ import annotations
 
 import argparse
-import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mogrid.commands._common import add_data, load_collection, load_model, quiet
+from mogrid.commands._common import (
+    add_data,
+    check_places,
+    check_samples,
+    load_collection,
+    load_model,
+    parse_bounds,
+    parse_numbers,
+    quiet,
+)
 from mogrid.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -60,21 +69,25 @@ def run(arguments: argparse.Namespace) -> int:
     from mogrid.report.table import printer
     from mogrid.retrieval.merging import blend
     from mogrid.runs import versions
-    from mogrid.sweep.merge_card import RECORD, front_table, said_of, test_table, write_merge
+    from mogrid.sweep.merge_card import RECORD, asked_of, front_table, said_of, test_table, write_merge
     from mogrid.sweep.merging import compare_merge, judged_places, search_merges, values_at
+    from mogrid.trainer.keep import bound
 
     out: Path = arguments.out
     if (out / RECORD).is_file():
         raise ConfigError(f"{out} holds a merge that has been looked at on test-role data: name another folder")
     if out.exists():
         raise ConfigError(f"{out} is there already: name a new folder")
+    check_places(arguments, folder="out")
+    check_samples(arguments)
     names = [*([arguments.base] if arguments.base else []), *arguments.models]
-    if len(set(names)) < len(names):
-        raise ConfigError("a model is named twice")
+    _check_names(names)
     if arguments.parts is not None and arguments.parts < 1:
         raise ConfigError(f"--parts must be at least 1, got {arguments.parts}")
     if arguments.knee and arguments.preference:
         raise ConfigError("--knee and --preference are two ways to choose: give one")
+    preference = parse_numbers("--preference", arguments.preference)
+    asked = {name: bound(name, value) for name, value in parse_bounds(arguments.at_least).items()}
     quiet()
     console = Console(stderr=True)
     with status(console, "reading the data"):
@@ -82,11 +95,15 @@ def run(arguments: argparse.Namespace) -> int:
         select, places = judged_places(collection, Role.SELECT, arguments.max_queries, arguments.max_documents)
     if not places:
         raise ConfigError("there is no select-role data to choose shares on")
-    preference = _preference(arguments.preference, tuple(places))
-    asked = [_least(text, tuple(places), based=bool(arguments.base)) for text in arguments.at_least]
+    for name, (relative, _) in asked.items():
+        if name not in places:
+            raise ConfigError(f"--at-least: no objective {name!r}{nearest(name, places)}")
+        if relative and not arguments.base:
+            raise ConfigError(f"--at-least: {name!r} is counted from the base: say which model that is, with --base")
     importance(tuple(places), preference, "weighted")
     with status(console, "loading the models"):
         models = {name: load_model(arguments, name) for name in names}
+        notes = _one_length(models, arguments.models[0])
         # What cannot be done is said before anything is judged.
         blend(models, dict.fromkeys(names, 1 / len(names)), method=arguments.method, base=arguments.base)
 
@@ -96,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
     def least_of(merges: Merges) -> dict[str, float]:
         return {
             name: least + (merges.values[merges.corner(arguments.base), merges.objectives.index(name)] if based else 0)
-            for name, least, based in asked
+            for name, (based, least) in asked.items()
         }
 
     with Progress(console, "judging merges", total=1.0) as bar:
@@ -112,45 +129,43 @@ def run(arguments: argparse.Namespace) -> int:
         tests = compare_merge(merged, models, collection, arguments.seed)
     tables = [front_table(merges, chosen), *([test_table(tests)] if tests else [])]
     record = {
-        "shares": shares, "method": arguments.method, "preference": preference, "at_least": at_least,
+        "shares": shares, "method": arguments.method, "base": arguments.base, "preference": preference,
+        "knee": arguments.knee, "at_least": at_least,
         **merges.to_json(), "chosen": chosen, "test": {f"{o} against {m}": vars(t) for (o, m), t in tests.items()},
         "versions": versions(),
     }  # fmt: skip
-    write_merge(out, merged, merges, chosen, record, tables, arguments.base)
+    said = [asked_of(merges.objectives, record), *said_of(merges, chosen), *notes]
+    write_merge(out, merged, merges, chosen, record, tables, said)
     screen = printer()
     for table in tables:
         screen.print(table)
     if not tests:
         print("there is no test-role data: the chosen merge is compared with nothing that did not choose it")
-    for line in said_of(merges, chosen):
+    for line in said:
         print(line)
     print(f"model: {out}")
     return 0
 
 
-def _preference(text: str | None, objectives: tuple[str, ...]) -> dict[str, float] | None:
-    if text is None:
-        return None
-    return {
-        name: value for name, value, _ in (_least(part, objectives, option="--preference") for part in text.split(","))
-    }
+def _check_names(names: list[str]) -> None:
+    """Raise where a model is named twice, by one spelling or by two."""
+    seen: dict[str, str] = {}
+    for name in names:
+        path = Path(name).expanduser()
+        place = str(path.resolve()) if path.is_dir() else name
+        if place in seen:
+            twice = repr(name) if seen[place] == name else f"{seen[place]!r} and {name!r}"
+            raise ConfigError(f"a model is named twice: {twice}")
+        seen[place] = name
 
 
-def _least(
-    text: str, objectives: tuple[str, ...], *, based: bool = False, option: str = "--at-least"
-) -> tuple[str, float, bool]:
-    """Return an objective, a number, and whether that is counted from the base model's value."""
-    name, _, value = (part.strip() for part in text.partition("="))
-    if name not in objectives:
-        raise ConfigError(f"{option}: no objective {name!r}{nearest(name, objectives)}")
-    from_base = option == "--at-least" and value.startswith("base")
-    if from_base and not based:
-        raise ConfigError(f"{option} {text!r}: say which model is the base, with --base")
-    try:
-        number = float(value.removeprefix("base") or 0) if from_base else float(value)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        kind = "a number, base, or base-0.005" if option == "--at-least" else "a number"
-        raise ConfigError(f"{option} {text!r}: expected NAME={kind}")
-    return name, number, from_base
+def _one_length(models: Mapping[str, SentenceTransformer], first: str) -> list[str]:
+    """Let all models read as much of a text as the first tuned one does, which a merge can have one of; say so."""
+    lengths = {name: model.max_seq_length for name, model in models.items()}
+    wanted = lengths[first]
+    if wanted is None or all(length == wanted for length in lengths.values()):
+        return []
+    for model in models.values():
+        model.max_seq_length = wanted
+    own = ", ".join(f"{name} {length}" for name, length in lengths.items())
+    return [f"maximum lengths differ ({own} tokens): all are judged, and the merge is saved, with {wanted}"]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
-from mogrid.commands._common import check_places, parse_numbers
+from mogrid.commands._common import check_places, parse_bounds, parse_numbers
 from mogrid.errors import ConfigError, DataError, nearest
 from mogrid.frontier import (
     METHODS,
@@ -104,6 +105,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"{arguments.store}: no such folder")
     if arguments.draws < 2:
         raise ConfigError(f"--draws must be at least 2, got {arguments.draws}")
+    asked = arguments.experiments
+    if asked is not None and not 1 <= asked < math.inf:
+        raise ConfigError(f"--experiments {asked:g}: expected a number of runs, or of FLOPs above {_RUNS}")
+    if arguments.price is not None and arguments.money is None:
+        raise ConfigError("--price is of an hour that --money buys, which is missing")
     check_places(arguments, "out", "write", "figure")
     if (arguments.store / _RATIOS).is_file():
         return _imported(arguments)
@@ -112,7 +118,11 @@ def run(arguments: argparse.Namespace) -> int:
     with status(Console(stderr=True), "reading the runs") as stage:
         given = measured(RunStore(arguments.store), arguments.where)
         next_ones = arguments.experiments is not None
-        budget = None if next_ones and not any(map(vars(arguments).get, _BUDGETS)) else flops_of(arguments, given)
+        budget = (
+            None
+            if next_ones and all(getattr(arguments, flag) is None for flag in _BUDGETS)
+            else flops_of(arguments, given)
+        )
         for name in arguments.model or ():
             if name not in given.models:
                 raise ConfigError(f"--model {name!r}: not in the store{nearest(name, given.models)}")
@@ -206,11 +216,11 @@ def _imported(arguments: argparse.Namespace) -> int:
     from mogrid.report.table import printer
 
     for flag in ("hours", "money", "write", "where"):
-        if getattr(arguments, flag):
+        if getattr(arguments, flag) not in (None, []):
             raise ConfigError(f"--{flag} is for runs that mogrid made; of {_RATIOS} only mixes and values are known")
     judged = dict(text.split("=", 1) for text in arguments.judged if "=" in text)
     if len(judged) < len(arguments.judged):
-        raise ConfigError(f"--judged {arguments.judged}: expected SET=COLUMN")
+        raise ConfigError(f"--judged {arguments.judged}: expected SET=COLUMN, and each set once")
     metric = arguments.metric or "ce"
     folder = arguments.store
     runs = Measurements.from_csv(folder / _RATIOS, folder / "metrics.csv", metric=metric, judged=judged)
@@ -241,25 +251,20 @@ def bounds(given: list[str], laws: Laws, metric: str | None, models: list[str] |
     """Return ``NAME=VALUE`` or ``NAME=base-NUMBER`` as values of a metric."""
     if not given:
         return None
+    from mogrid.trainer.keep import bound
+
     metric, runs, found = laws.metric(metric), laws.runs, {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError(f"--at-least {text!r}: expected NAME=VALUE, such as {name}=.45")
+    for name, value in parse_bounds(given).items():
         if name not in laws.objectives:
-            raise ConfigError(f"--at-least {text!r}: no objective {name!r}{nearest(name, laws.objectives)}")
-        offset = value.removeprefix("base") if value.startswith("base") else value
-        try:
-            number = float(offset or 0)
-        except ValueError:
-            raise ConfigError(f"--at-least {text!r}: expected a number, or base and a number behind it") from None
-        if value.startswith("base"):
+            raise ConfigError(f"--at-least: no objective {name!r}{nearest(name, laws.objectives)}")
+        relative, number = bound(name, value)
+        if relative:
             known = runs.base.get(metric, {})
             own = [known[model] for model in (models or known) if model in known]
             if not own:
                 raise ConfigError(
-                    f"--at-least {text!r}: no run of the base model is among these, which a sweep makes with rows: "
-                    "[base]; give a number"
+                    f"--at-least {name}={value}: no run of the base model is among these, which a sweep makes with "
+                    "rows: [base]; give a number"
                 )
             # Of several base models the best one is the bar.
             column = laws.objectives.index(name)

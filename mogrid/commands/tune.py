@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mogrid.commands._common import add_settings, parse_numbers, printed, quiet
+from mogrid.commands._common import add_settings, parse_bounds, parse_numbers, printed, quiet
 from mogrid.errors import ConfigError
 
 __all__ = ["add_arguments", "run"]
@@ -99,15 +99,7 @@ def _goal(arguments: argparse.Namespace) -> dict[str, Any]:
         found["preference"] = {arguments.maximise: 1.0}
     elif arguments.preference is not None:
         found["preference"] = parse_numbers("--preference", arguments.preference)
-    bounds: dict[str, float | str] = {}
-    for text in arguments.at_least:
-        name, equals, value = (part.strip() for part in text.partition("="))
-        if not equals or not value:
-            raise ConfigError(f"--at-least {text!r}: expected NAME=VALUE, a number, base, or base-0.005")
-        try:
-            bounds[name] = float(value)
-        except ValueError:
-            bounds[name] = value
+    bounds = parse_bounds(arguments.at_least)
     return {**found, "at_least": bounds} if bounds else found
 
 

@@ -18,7 +18,7 @@ from mogrid.report.table import Table, cell, mark, markdown_text
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-__all__ = ["RECORD", "front_table", "said_of", "test_table", "write_merge"]
+__all__ = ["RECORD", "asked_of", "front_table", "said_of", "test_table", "write_merge"]
 
 RECORD = "merge.json"
 
@@ -64,6 +64,19 @@ def said_of(merges: Merges, chosen: int) -> list[str]:
     return lines
 
 
+def asked_of(objectives: Sequence[str], record: Mapping[str, Any]) -> str:
+    """Return in words what the merge was chosen by."""
+    preference = record["preference"]
+    if record["knee"]:
+        by = "as the front's knee"
+    elif preference is None:
+        by = f"by the mean of {', '.join(objectives)}"
+    else:
+        by = f"by the preference {', '.join(f'{name} {weight:g}' for name, weight in preference.items())}"
+    least = ", ".join(f"{name} ≥ {value:.4f}" for name, value in record["at_least"].items())
+    return f"chosen {by}{f', of those with {least}' if least else ''}, on select-role data"
+
+
 def write_merge(
     out: Path,
     merged: SentenceTransformer,
@@ -71,7 +84,7 @@ def write_merge(
     chosen: int,
     record: Mapping[str, Any],
     tables: Sequence[Table],
-    base: str | None,
+    said: Sequence[str],
 ) -> None:
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -82,7 +95,7 @@ def write_merge(
         "library_name": "sentence-transformers",
         "pipeline_tag": "sentence-similarity",
         "tags": ["sentence-transformers", "mogrid", "dense-retrieval", "merge"],
-        "base_model": base or list(record["shares"]),
+        "base_model": record["base"] or list(record["shares"]),
     }
     lines = [
         "---", yaml.safe_dump(head, sort_keys=False).strip(), "---", "", f"# {markdown_text(out.name)}", "",
@@ -95,7 +108,7 @@ def write_merge(
     lines += [
         "![nDCG@10 by shares](merges.png)",
         "",
-        *(f"- {markdown_text(line)}" for line in said_of(merges, chosen)),
+        *(f"- {markdown_text(line)}" for line in said),
         "",
     ]
     write_text(partial / "README.md", "\n".join(lines))

@@ -96,7 +96,14 @@ def test_proposed_runs_are_shown_and_cost_no_more_than_asked(store, capsys) -> N
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--experiments", "0"], "a number of runs is at least 1, got 0"),
+        (["--experiments", "0"], "--experiments 0: expected a number of runs, or of FLOPs above 1000"),
+        (["--experiments", "inf"], "--experiments inf: expected a number of runs, or of FLOPs above 1000"),
+        (["--experiments", "nan"], "--experiments nan: expected a number of runs, or of FLOPs above 1000"),
+        (["--experiments", "2", "--budget", "0"], "a budget must be a positive number of FLOPs"),
+        (["--budget", "1e13", "--price", "3"], "--price is of an hour that --money buys, which is missing"),
+        (["--budget", "1e13", "--at-least", "ood=base0.005"], "expected NAME=VALUE, a number, base, or base-0.005"),
+        (["--budget", "1e13", "--at-least", "ood=.1", "--at-least", "ood=.2"], "'ood' has a bound already, 0.1"),
+        (["--budget", "1e13", "--preference", "ood=1,ood=0"], "'ood' is named twice"),
         (["--experiments", "2.5"], "expected a number of runs, or of FLOPs above 1000"),
         (["--experiments", "2000"], "does not buy the cheapest run"),
         (["--experiments", "2", "--out", "plan.json"], "--out is for a plan"),
