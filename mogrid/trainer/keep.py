@@ -18,7 +18,7 @@ from transformers import TrainerCallback
 from mogrid.errors import ConfigError, DataError, nearest
 from mogrid.files import load_state, save_state, write_json
 
-__all__ = ["Choose", "KeepBest", "best_of", "bound", "geometric"]
+__all__ = ["Choose", "KeepBest", "best_of", "bound", "broken", "geometric"]
 
 Values = Mapping[str, float]
 Choose = Callable[[Sequence[Values]], int]
@@ -219,14 +219,14 @@ def best_of(
         for name in (*(preference or {}), *bounds):
             if name not in base:
                 raise ConfigError(f"no evaluated value {name!r}{nearest(name, base)}")
-        least = {name: number + (base[name] if relative else 0.0) for name, (relative, number) in bounds.items()}
+        least = _least(bounds, base)
         weights = preference or dict.fromkeys(base, 1.0)
 
         def rank(position: int) -> tuple[float, float]:
             values = history[position]
-            broken = sum(max(bound - values[name], 0.0) for name, bound in least.items())
+            missing = sum(max(bar - values[name], 0.0) for name, bar in least.items())
             total = sum(weights.values())
-            return -broken, sum(weight * values[name] for name, weight in weights.items()) / total
+            return -missing, sum(weight * values[name] for name, weight in weights.items()) / total
 
         best = max(range(len(history)), key=rank)  # of equals the first
         kept, value = rank(best)
@@ -234,6 +234,16 @@ def best_of(
         return max(near, default=best)
 
     return choose
+
+
+def broken(values: Values, base: Values, at_least: Mapping[str, float | str]) -> dict[str, tuple[float, float]]:
+    """Return, of bounds as `best_of` takes them that values break, the value and the least it was to be, by name."""
+    least = _least({name: bound(name, given) for name, given in at_least.items()}, base)
+    return {name: (values[name], bar) for name, bar in least.items() if values[name] < bar}
+
+
+def _least(bounds: Mapping[str, tuple[bool, float]], base: Values) -> dict[str, float]:
+    return {name: number + (base[name] if relative else 0.0) for name, (relative, number) in bounds.items()}
 
 
 def bound(name: str, given: float | str) -> tuple[bool, float]:

@@ -19,9 +19,10 @@ from mogrid.report.results import results_table
 from mogrid.report.table import Table, cell, markdown_text
 from mogrid.runs import RunRecord
 from mogrid.runs.summary import summarise
+from mogrid.trainer.keep import broken
 from mogrid.training.recipe import Recipe
 
-__all__ = ["write_card"]
+__all__ = ["said_of_bounds", "write_card"]
 
 _LAST = 0.1  # of the steps, whose mean is what a training ended at
 
@@ -61,7 +62,7 @@ def write_card(out: Path, recipe: Recipe, record: RunRecord, others: Sequence[Ru
         f"{_healed(record)}. "
         f"Mix: {markdown_text(shares)}, spent as {record.spend}; solver `{record.solver}`.",
         "",
-        *_kept(record),
+        *_kept(recipe, record),
         "```python",
         "from sentence_transformers import SentenceTransformer",
         "",
@@ -95,7 +96,27 @@ def write_card(out: Path, recipe: Recipe, record: RunRecord, others: Sequence[Ru
     write_text(model / "README.md", "\n".join(lines))
 
 
-def _kept(record: RunRecord) -> list[str]:
+def said_of_bounds(recipe: Recipe, record: RunRecord) -> list[str]:
+    """Return a line where no evaluation of a training kept all its bounds; then those are broken least by what is kept.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    record : RunRecord
+    """
+    if not record.best:
+        return []
+    step, history = int(record.best["step"]), dict(record.best["history"])
+    found = broken(history[step], history[0], recipe.at_least)
+    if not found:
+        return []
+    told = ", ".join(
+        f"{name} {value:.4f} where at least {least:.4f} was asked" for name, (value, least) in found.items()
+    )
+    return [f"no evaluation keeps at_least: the one that breaks it least, of step {step:,}, has {told}"]
+
+
+def _kept(recipe: Recipe, record: RunRecord) -> list[str]:
     if not record.best:
         return []
     step, history = int(record.best["step"]), record.best["history"]
@@ -107,6 +128,7 @@ def _kept(record: RunRecord) -> list[str]:
     return [
         f"Weights of step {step:,}, chosen among those evaluated: {step:,} steps would have been enough.",
         "",
+        *(part for line in said_of_bounds(recipe, record) for part in (f"**Note**: {line}.", "")),
         table.markdown(),
     ]
 

@@ -15,7 +15,7 @@ from mogrid.errors import ConfigError, DataError
 from mogrid.files import held, naming_a_full_disk, withdrawn, write_json
 from mogrid.progress import Progress, status
 from mogrid.runs import Kind, RunRecord, RunStore
-from mogrid.training.card import write_card
+from mogrid.training.card import said_of_bounds, write_card
 from mogrid.training.fit import Interrupted, ranks
 from mogrid.training.leaks import kept_leaks
 from mogrid.training.library import located
@@ -109,6 +109,8 @@ def _run(given: Materials, out: Path, console: Console) -> RunRecord:
     for made in (record, *others):
         store.add(made)
     write_card(out, given.recipe, record, others)
+    for line in said_of_bounds(given.recipe, record):
+        console.print(f"note: {line}", highlight=False)
     console.print(f"model: {out / 'model'} ({record.steps:,} steps, {record.total_flops:.3g} FLOPs)", highlight=False)
     return record
 

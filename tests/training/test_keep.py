@@ -51,6 +51,22 @@ def test_the_record_and_the_card_say_which_step_was_enough(kept) -> None:
     card = (kept / "model" / "README.md").read_text()
     assert f"{step} steps would have been enough" in card
     assert f"| **{step}** |" in card
+    assert "no evaluation keeps" not in card
+
+
+def test_a_bound_that_nothing_keeps_is_said_on_the_terminal_and_in_the_card(tmp_path, capsys) -> None:
+    training = {**KEEP["training"], "steps": 2}
+    recipe = {**KEEP, "training": training, "at_least": {"ood": 1.5, "effectiveness": "base-1"}}
+    assert main(["train", str(write_run(tmp_path, **recipe))]) == 0
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    step, history = record["best"]["step"], dict(record["best"]["history"])
+    assert history[step]["ood"] == max(values["ood"] for values in history.values())
+    said = (
+        f"no evaluation keeps at_least: the one that breaks it least, of step {step}, has "
+        f"ood {history[step]['ood']:.4f} where at least 1.5000 was asked"
+    )
+    assert f"note: {said}" in " ".join(capsys.readouterr().err.split())
+    assert said in (tmp_path / "out" / "model" / "README.md").read_text()
 
 
 def test_a_later_evaluation_that_is_hardly_worse_is_kept(tmp_path) -> None:
