@@ -10,7 +10,7 @@ import numpy as np
 
 from mogrid.attacks.registry import attack_for, attack_name
 from mogrid.data import Domain, Role
-from mogrid.errors import ConfigError, DataError, MogridError, RoleError
+from mogrid.errors import ConfigError, MogridError, RoleError
 from mogrid.evaluation.judge import JudgedSplit, Says, judge
 from mogrid.evaluation.results import SplitResult
 from mogrid.evaluation.sample import sample_domain
@@ -45,6 +45,8 @@ class Judging:
     objectives : dict of objective to list of (domain name, condition)
         All of role select; none where nothing says how an objective is judged and its sets have no select split.
     settings : EvaluationSettings
+    named : dict of domain name to str
+        What the recipe calls the place.
     """
 
     settings: EvaluationSettings
@@ -53,15 +55,27 @@ class Judging:
     objectives: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     originals: list[Domain] = field(default_factory=list)
     home: str = ""
+    named: dict[str, str] = field(default_factory=dict)
 
-    def add(self, domain: Domain, role: Role, conditions: Mapping[str, Attack] | None = None) -> None:
-        """Judge one more split, or one that is judged already under more conditions."""
+    def add(self, domain: Domain, role: Role, where: str, conditions: Mapping[str, Attack] | None = None) -> None:
+        """Judge one more split, or one that is judged already under more conditions.
+
+        Raises
+        ------
+        ConfigError
+            Another domain, or another split of it, goes by the same name: results could not be told apart. `where` is
+            what the recipe calls it.
+        """
         settings = self.settings
         if domain.name not in self.domains:
             self.domains[domain.name] = sample_domain(domain, settings.max_queries, settings.max_documents)
             self.originals.append(domain)
-        elif role not in self.domains[domain.name].splits:
-            raise DataError(f"domain {domain.name!r} is read twice, with different splits")
+            self.named[domain.name] = where
+        elif domain.fingerprint not in (known.fingerprint for known in self.originals):
+            raise ConfigError(
+                f"{self.named[domain.name]!r} and {where!r} are judged, and both would be called {domain.name!r} in "
+                "results: leave one out, or give a set's folder another name"
+            )
         own = self.places.setdefault((domain.name, role), {})
         for name, attack in (conditions or {}).items():
             if vars(own.setdefault(name, attack)) != vars(attack):
@@ -153,7 +167,9 @@ def judging_of(recipe: Recipe, library: Library) -> Judging:
         raise ConfigError(f"evaluation: no data set has the role {role}")
     for domain in measured:
         # Perturbations are judged in domain, or everywhere where nothing is in domain.
-        found.add(domain, role, attacks if domain is collection.source or not collection.source.splits else {})
+        found.add(
+            domain, role, domain.name, attacks if domain is collection.source or not collection.source.splits else {}
+        )
     return found
 
 
@@ -166,23 +182,26 @@ def _stands_for(name: str, recipe: Recipe, library: Library, judging: Judging) -
         # What is trained against is known by its name alone: its settings are those of role train.
         condition = attack_name(perturb)
         attacks = {condition: attack_for(perturb if judged is not None else condition, Role.SELECT)}
-    domains = [library.judged(place) for place in judged.on] if judged is not None else _usual(recipe, name, library)
-    for domain in domains:
+    if judged is not None:
+        domains = [(place, library.judged(place)) for place in judged.on]
+    else:
+        domains = _usual(recipe, name, library)
+    for place, domain in domains:
         if Role.SELECT not in domain.splits:
             raise RoleError(f"{domain.name!r} has no split of role select to be judged on")
-        judging.add(domain, Role.SELECT, attacks)
-    return [(domain.name, condition) for domain in domains]
+        judging.add(domain, Role.SELECT, place, attacks)
+    return [(domain.name, condition) for _, domain in domains]
 
 
-def _usual(recipe: Recipe, name: str, library: Library) -> list[Domain]:
+def _usual(recipe: Recipe, name: str, library: Library) -> list[tuple[str, Domain]]:
     """Return where an objective is judged when it does not say: where its loss is meant to help."""
     objective = recipe.objectives[name]
     if objective.over == "domains" and library.collection is not None:
         others = list(library.collection.ood_with(Role.SELECT))
         if others:
-            return others
-    own = [domain for entry in objective.datasets if (domain := library.select_splits(entry)) is not None]
-    return list({domain.name: domain for domain in own}.values())
+            return [(domain.name, domain) for domain in others]
+    own = [(entry.path, domain) for entry in objective.datasets if (domain := library.select_splits(entry)) is not None]
+    return list({domain.fingerprint: (path, domain) for path, domain in own}.values())
 
 
 def objective_values(recipe: Recipe, judging: Judging, results: Iterable[Result]) -> dict[str, dict[str, float]]:

@@ -161,3 +161,25 @@ def test_what_a_recipe_names_wrongly_is_said(tmp_path) -> None:
     ):  # fmt: skip
         with pytest.raises(error, match=message):
             materials(recipe(tmp_path, {"datasets": entry}), tmp_path)
+
+
+def write_records(folder: Path, word: str, *splits: str) -> None:
+    folder.mkdir(parents=True)
+    for split in splits:
+        rows = ({"query": f"{word} {split} {n}", "document": f"text {n} of {word}"} for n in range(8))
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_two_places_of_one_name_are_not_judged_as_one(tmp_path) -> None:
+    for place in ("x/set", "y/set"):
+        write_records(tmp_path / "data" / place, place, "train", "dev", "dev2")
+    write_records(tmp_path / "data" / "mine", "mine", "train")
+    for first, second in (("x/set/dev", "y/set/dev"), ("x/set/dev", "x/set/dev2")):
+        given = recipe(tmp_path, {"datasets": "mine", "judged": [first, second]})
+        with pytest.raises(ConfigError, match=f"objective 'one': '{first}' and '{second}' are judged, and both would"):
+            materials(given, tmp_path)
+    (tmp_path / "data" / "other").symlink_to("y/set")
+    judged = {"datasets": "mine", "judged": ["x/set/dev", "other/dev", "other"]}
+    assert set(materials(recipe(tmp_path, judged), tmp_path).judging.places) == {
+        ("set", Role.SELECT), ("other", Role.SELECT),
+    }  # fmt: skip
