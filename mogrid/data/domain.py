@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
+from pathlib import Path
 
 from mogrid.errors import DataError, RoleError
 
@@ -60,6 +61,8 @@ class Domain:
     splits : mapping of Role to Split
     dropped : mapping of str to int
         What reading left out → how often: repetitions that agree, judgements of documents that are not there.
+    place : Path or None
+        The folder or file that it was read from, links resolved; of ir_datasets, the id. None where it was made.
 
     Raises
     ------
@@ -73,6 +76,7 @@ class Domain:
     corpus: Mapping[str, str]
     splits: Mapping[Role, Split]
     dropped: Mapping[str, int] = field(default_factory=dict)
+    place: Path | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         seen: dict[str, Role] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -61,7 +61,8 @@ class Reader:
             name = str(path).replace("/", "-") if not self.local else whole.split(".")[0] if path.is_file() else whole
         builder = DomainBuilder(name, str(path))
         self.fill(builder, path, splits, columns)
-        return builder.build(splits, drop_overlap=drop_overlap)
+        domain = builder.build(splits, drop_overlap=drop_overlap)
+        return replace(domain, place=path.resolve() if self.local else path)
 
 
 def _listed(fill: Callable[[DomainBuilder, Path, Mapping[Role, str]], None]) -> Callable[..., None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -78,20 +79,20 @@ class Library:
         DataError, ConfigError
             There is no such set, or it cannot be read.
         """
-        known, own = self._known(), self._own(entry)
+        own = self._own(entry.path, entry.kind)
         if own is not None and Role.TRAIN not in own.splits:
             raise RoleError(f"{entry.path!r} has the role {next(iter(own.splits))}, and is not trained on")
         if self.data is None:
             if own is None:
                 raise DataError(
-                    f"no embedded data set {entry.path!r}{nearest(entry.path, known)}; or give `data: FOLDER`"
+                    f"no embedded data set {entry.path!r}{nearest(entry.path, self._known())}; or give `data: FOLDER`"
                 )
             return own
         return self._from_folder(entry, Role.TRAIN)
 
     def drops_overlap(self, entry: DatasetSettings) -> bool:
         """Whether training queries that something is judged by are left out: by recipe or by the file of roles."""
-        own = self._own(entry)
+        own = self._own(entry.path, entry.kind)
         return entry.drop_overlap or (own is not None and OVERLAP.format(Role.TRAIN) in own.dropped)
 
     def judged(self, name: str) -> Domain:
@@ -105,8 +106,10 @@ class Library:
             There is no such set or split.
         """
         folder, _, split = name.rpartition("/") if "/" in name else (name, "", "")
-        known = self._known()
-        own = known.get(folder)
+        return self._judged(name, folder, split)
+
+    def _judged(self, name: str, folder: str, split: str) -> Domain:
+        own = self._own(folder)
         if own is not None:
             role = next((role for role, made in own.splits.items() if split and made.name == split), Role.SELECT)
             if role not in own.splits:
@@ -123,14 +126,13 @@ class Library:
                 "role select in the file of domains"
             )
         if self.data is None:
-            raise DataError(f"judged on {name!r}: no such embedded data set{nearest(folder, known)}")
+            raise DataError(f"judged on {name!r}: no such embedded data set{nearest(folder, self._known())}")
         return self._from_folder(DatasetSettings.model_construct(path=folder, split=split), Role.SELECT)
 
     def select_splits(self, entry: DatasetSettings) -> Domain | None:
         """Return a training set's own domain with its select split, where it has one."""
-        name = Path(entry.path).name
         try:
-            found = self.judged(name)
+            found = self._judged(entry.path, entry.path, "")
         except MogridError:
             return None
         return found if Role.SELECT in found.splits else None
@@ -146,10 +148,17 @@ class Library:
         found = self.collection
         return {} if found is None else {d.name: d for d in found.domains}
 
-    def _own(self, entry: DatasetSettings) -> Domain | None:
-        """Return what the file of roles names of a set, where it does."""
-        known, name = self._known(), Path(entry.path).name
-        return known.get(name, known.get(name.split(".")[0]))  # a file's domain goes by its name without the ending
+    def _own(self, path: str, kind: str | None = None) -> Domain | None:
+        """Return what the file of roles names of a set, where it does.
+
+        What lies below the folder of data is known by where that is: folders elsewhere may be called the same.
+        """
+        known, place = self._known(), Path(path)
+        if self.data is not None and (kind is None or READERS[kind].local):
+            with suppress(MogridError):  # not there: a name of a domain, or an id
+                place = below(self.data, path).resolve()
+        own = next((domain for domain in known.values() if domain.place == place), None)
+        return own if own is not None or place.is_absolute() else known.get(path)
 
     def _from_folder(self, entry: DatasetSettings, role: Role) -> Domain:
         key = entry.model_dump_json(exclude={"limit"}), role

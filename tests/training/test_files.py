@@ -183,3 +183,21 @@ def test_two_places_of_one_name_are_not_judged_as_one(tmp_path) -> None:
     assert set(materials(recipe(tmp_path, judged), tmp_path).judging.places) == {
         ("set", Role.SELECT), ("other", Role.SELECT),
     }  # fmt: skip
+
+
+def test_a_role_is_of_a_folder_and_not_of_what_it_is_called(tmp_path) -> None:
+    for place in ("sub/chat", "other/chat", "mine"):
+        write_records(tmp_path / "data" / place, place, "train", "dev")
+    (tmp_path / "data" / "link").symlink_to("sub/chat")
+    (tmp_path / "data" / "domains.yaml").write_text("ood: {test: [{folder: sub/chat, split: dev}]}")
+    for judged in ("sub/chat/dev", "link/dev", "chat"):
+        with pytest.raises(RoleError, match=f"judged on '{judged}', whose role is test"):
+            materials(recipe(tmp_path, {"datasets": "mine", "judged": judged}), tmp_path)
+    for path in ("sub/chat", "link"):
+        with pytest.raises(RoleError, match=f"'{path}' has the role test, and is not trained on"):
+            materials(recipe(tmp_path, {"datasets": path}), tmp_path)
+    given = materials(recipe(tmp_path, {"datasets": "other/chat"}), tmp_path)
+    assert list(given.judging.places) == [("chat", Role.SELECT)]
+    assert set(given.judging.domains["chat"].split(Role.SELECT).queries.values()) == {
+        f"other/chat dev {n}" for n in range(8)
+    }
