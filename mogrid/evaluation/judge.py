@@ -20,7 +20,7 @@ from mogrid.retrieval.types import Run
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-__all__ = ["Cell", "JudgedSplit", "judge", "judging"]
+__all__ = ["Cell", "JudgedSplit", "judge", "judging", "rehearse"]
 
 Says = Callable[[str, float], None]
 """Told what is judged, and the share of all texts that are encoded, in [0, 1]."""
@@ -119,6 +119,27 @@ def judge(
     )  # fmt: skip
     found = {(cell.domain.name, cell.role, cell.condition): cell.result for cell in cells}
     return [found[split.domain.name, split.role, name] for split in _merged(splits) for name in _conditions(split)]
+
+
+def rehearse(splits: Sequence[JudgedSplit], *, seed: int = 0) -> None:
+    """Perturb as `judge` does, and judge nothing: what it would refuse is known before anything is trained.
+
+    Perturbations that look into a model are passed over: there is none yet.
+
+    Parameters
+    ----------
+    splits : sequence of JudgedSplit
+    seed : int
+        Of the perturbations.
+
+    Raises
+    ------
+    RoleError, EvaluationError
+        As `judge`.
+    """
+    for split in _merged(splits):
+        blind = {name: attack for name, attack in split.conditions.items() if not attack.white_box}
+        _texts("bm25", replace(split, conditions=blind), seed)
 
 
 def judging(

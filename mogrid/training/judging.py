@@ -11,7 +11,7 @@ import numpy as np
 from mogrid.attacks.registry import attack_for, attack_name
 from mogrid.data import Domain, Role
 from mogrid.errors import ConfigError, MogridError, RoleError
-from mogrid.evaluation.judge import JudgedSplit, Says, judge
+from mogrid.evaluation.judge import JudgedSplit, Says, judge, rehearse
 from mogrid.evaluation.results import SplitResult
 from mogrid.evaluation.sample import sample_domain
 from mogrid.retrieval.tokens import remembering
@@ -56,6 +56,7 @@ class Judging:
     originals: list[Domain] = field(default_factory=list)
     home: str = ""
     named: dict[str, str] = field(default_factory=dict)
+    _rehearsed: bool = field(default=False, init=False, repr=False, compare=False)
 
     def add(self, domain: Domain, role: Role, where: str, conditions: Mapping[str, Attack] | None = None) -> None:
         """Judge one more split, or one that is judged already under more conditions.
@@ -90,6 +91,25 @@ class Judging:
                     "`judged: DOMAIN/SPLIT`"
                 )
 
+    def rehearse(self, *, bm25: bool = False) -> None:
+        """Raise, once and before anything is trained, what the perturbations of `judge` would raise behind it.
+
+        Parameters
+        ----------
+        bm25 : bool
+            Whether BM25 is to be judged, too: no perturbation may look into it.
+        """
+        for (name, _), attacks in self.places.items():
+            blind = next((condition for condition, attack in attacks.items() if attack.white_box), None)
+            if bm25 and blind is not None:
+                raise ConfigError(
+                    f"{name!r} is judged under {blind!r}, which looks into a model, and BM25, which is judged beside "
+                    "it, is none: choose another perturbation, or leave `evaluation` out"
+                )
+        if not self._rehearsed:
+            rehearse(self._splits())
+            self._rehearsed = True
+
     def standing(self) -> Judging:
         """Return the judging of the objectives alone, on select-role data."""
         wanted = {place for places in self.objectives.values() for place in places}
@@ -109,16 +129,18 @@ class Judging:
         """
         if not self.places:
             return [], 1.0
-        splits = [JudgedSplit(self.domains[name], role, attacks) for (name, role), attacks in self.places.items()]
         found = judge(
             model,
-            splits,
+            self._splits(),
             negatives=self.settings.negatives,
             redraws=self.settings.redraws,
             preprocess=None if isinstance(model, str) else remembering(model),
             progress=progress,
         )
         return [self._result(result) for result in found], found[0].temperature
+
+    def _splits(self) -> list[JudgedSplit]:
+        return [JudgedSplit(self.domains[name], role, attacks) for (name, role), attacks in self.places.items()]
 
     def _result(self, found: SplitResult) -> Result:
         notes: dict[str, Any] = {"tie_fraction": round(found.tie_fraction, 6), "collapsed": found.collapsed}

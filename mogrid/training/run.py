@@ -34,9 +34,11 @@ from mogrid.training.recipe import Recipe
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["Materials", "default_label", "materials", "mix_label", "run", "trained"]
+__all__ = ["TRAINED", "Materials", "default_label", "materials", "mix_label", "run", "trained"]
 
-_TRAINED = "trained.json"
+TRAINED = "trained.json"
+"""In a run's folder: what its training took, once it is done."""
+
 _FIT = 0.85  # of a run's time, the rest is judging
 
 
@@ -168,6 +170,7 @@ def run(
     took: dict[str, Any] = {}
     healing: Mapping[str, Any] | None = None
     if kind == "trained":
+        given.judging.rehearse()
         took = trained(
             given, folder, cache or folder, progress=lambda share, said: progress(_FIT * share, said), stop=stop
         )
@@ -228,7 +231,7 @@ def trained(
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Train where that is not done yet; return what it took. Of several ranks, the first writes."""
-    path = folder / _TRAINED
+    path = folder / TRAINED
     if path.is_file():
         try:
             found: dict[str, Any] = json.loads(path.read_text("utf-8"))
@@ -278,7 +281,7 @@ def keep(model: SentenceTransformer, work: Path, folder: Path, took: Mapping[str
     if (work / "runs").is_dir():  # what a tracker wrote
         shutil.rmtree(folder / "runs", ignore_errors=True)
         (work / "runs").replace(folder / "runs")
-    write_json(folder / _TRAINED, took)
+    write_json(folder / TRAINED, took)
     shutil.rmtree(work)
 
 

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
 from mogrid.attacks.registry import attack_for, attack_name
 from mogrid.config import Strict
@@ -328,3 +328,15 @@ class EvaluationSettings(Strict):
     max_documents: int | None = Field(
         default=None, ge=1, description="of each corpus, beyond those relevant to a query; all when empty"
     )
+
+    @field_validator("perturb")
+    @classmethod
+    def _known_attacks(cls, perturb: list[str], info: ValidationInfo) -> list[str]:
+        for name in perturb:
+            attack_name(name)
+            if attack_for(name, Role(info.data.get("role", Role.SELECT))).white_box:
+                raise ValueError(
+                    f"{name!r} looks into a model, and BM25, which is judged beside it, is none; `mogrid attack` "
+                    "judges by it"
+                )
+        return perturb

@@ -9,10 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from rich.console import Console
 
-from mogrid.errors import ConfigError, DataError
-from mogrid.files import held, naming_a_full_disk, withdrawn, write_json
+from mogrid.errors import ConfigError, DataError, MogridError
+from mogrid.files import held, latest_checkpoint, naming_a_full_disk, withdrawn, write_json
 from mogrid.progress import Progress, status
 from mogrid.runs import Kind, RunRecord, RunStore
 from mogrid.training.card import said_of_bounds, write_card
@@ -20,12 +21,13 @@ from mogrid.training.fit import Interrupted, ranks
 from mogrid.training.leaks import kept_leaks
 from mogrid.training.library import located
 from mogrid.training.recipe import Recipe
-from mogrid.training.run import Materials, materials, run, trained
+from mogrid.training.run import TRAINED, Materials, materials, run, trained
 
 __all__ = ["Stop", "train_from_recipe"]
 
 _BESIDE: tuple[tuple[Kind, str], ...] = (("base", "base"), ("bm25", "BM25"))
-_RECIPE, _RUN = "recipe.json", "run.json"
+_RECIPE, _DATA, _RUN = "recipe.json", "data.json", "run.json"
+_SAMPLE = ("max_queries", "max_documents")  # of the settings of an evaluation
 
 
 def train_from_recipe(recipe: Recipe, base: Path, console: Console) -> Path:
@@ -49,7 +51,7 @@ def train_from_recipe(recipe: Recipe, base: Path, console: Console) -> Path:
     Raises
     ------
     ConfigError
-        The folder holds a training with another recipe, or there is no folder named.
+        The folder holds a training with another recipe or on other data, or there is no folder named.
     Busy
         Another process is at it.
     KeyboardInterrupt
@@ -66,17 +68,21 @@ def train_from_recipe(recipe: Recipe, base: Path, console: Console) -> Path:
             stack.enter_context(naming_a_full_disk(out))
             stack.enter_context(held(out / ".lock"))
             _check_recipe(out, recipe)
+        with status(console, "reading the data"):
+            given = materials(recipe, base)
+        if first:
+            _check_data(out, given.data)
         if (out / _RUN).is_file():
             console.print(f"{out}: finished already", highlight=False)
             return out
-        with status(console, "reading the data"):
-            given = materials(recipe, base)
         sizes = ", ".join(f"{name} {len(rows):,} rows" for name, rows in given.datasets.items())
         console.print(f"objectives: {sizes}", highlight=False)
         if not first:
             with Stop() as stop:
                 trained(given, out, out, stop=stop)
             return out
+        given.judging.rehearse(bm25=recipe.evaluation is not None)
+        write_json(out / _DATA, {"data": given.data})
         write_json(out / _RECIPE, recipe.identity())
         if recipe.evaluation is not None and given.library.collection is not None:
             with status(console, "looking for leaks"):
@@ -123,9 +129,48 @@ def _check_recipe(out: Path, recipe: Recipe) -> None:
         there = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error}); remove {out} to begin anew") from error
-    changed = difference(there, recipe.identity())
+    judged = (out / _RUN).is_file()
+    changed = difference(*(_in_effect(_decided(value, judged)) for value in (there, recipe.identity())))
     if changed is not None:
         raise ConfigError(f"{out} holds a training with another {changed}; name another output, or remove the folder")
+
+
+def _decided(identity: Any, judged: bool) -> Any:
+    """Return what of a recipe is decided in its folder: of its evaluation, until it is judged, what `keep: best` sees.
+
+    A perturbation that turns out to be none for the queries at hand can then be replaced without training anew.
+    """
+    if judged or not isinstance(identity, dict):
+        return identity
+    evaluation = identity.get("evaluation") or {}
+    seen = _SAMPLE if identity.get("training", {}).get("keep") == "best" else ()
+    return {**identity, "evaluation": {key: evaluation[key] for key in seen if key in evaluation}}
+
+
+def _in_effect(identity: Any) -> Any:
+    """Return a recipe's identity with the defaults that it leaves out."""
+    try:
+        return Recipe.model_validate(identity).model_dump(mode="json")
+    except (ValidationError, MogridError):  # of another version, or no recipe at all
+        return identity
+
+
+def _check_data(out: Path, data: str) -> None:
+    """Refuse to go on with other data; what was cut short before its first checkpoint has learned from none."""
+    done = any((out / name).is_file() for name in (TRAINED, _RUN))
+    begun = done or latest_checkpoint(out / "training") is not None
+    path = next((path for path in (out / _DATA, out / _RUN) if path.is_file()), None)
+    if path is None or not begun:
+        return
+    try:
+        there = json.loads(path.read_text("utf-8"))["data"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); remove {out} to begin anew") from error
+    if there != data:
+        raise ConfigError(
+            f"{out} holds a training on other data (fingerprint {there[:12]}, now {data[:12]}); name another output, "
+            "or remove the folder"
+        )
 
 
 def difference(there: Any, given: Any, key: str = "") -> str | None:

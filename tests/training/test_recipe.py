@@ -68,6 +68,10 @@ def test_rows_of_a_step_by_spending() -> None:
         ({"objectives": {"a": {"datasets": ["home"], "loss": "infonc"}}}, "unknown loss"),
         ({"objectives": {"a": {"datasets": ["home"], "perturb": {"name": "typos", "role": "test"}, "loss": "consistency"}}},
          "one of role train is needed"),
+        ({"evaluation": {"perturb": ["hotflip"]}}, "unknown attack on queries 'hotflip'; did you mean 'query_hotflip'?"),
+        ({"evaluation": {"perturb": ["query_stuffing"]}}, "unknown attack on queries 'query_stuffing'"),
+        ({"evaluation": {"perturb": ["corpus_poisoning"]}}, "unknown attack on queries 'corpus_poisoning'"),
+        ({"evaluation": {"perturb": ["query_hotflip"]}}, "'query_hotflip' looks into a model, and BM25"),
         ({"objectives": {f"o{i}": {"datasets": ["home"]} for i in range(17)}}, "at most 16"),
     ],
 )  # fmt: skip
