@@ -20,9 +20,9 @@ T = TypeVar("T", bound="Strict")
 
 
 class Strict(BaseModel):
-    """Base of typed settings: unknown keys are errors, values are checked, nothing changes after reading."""
+    """Base of typed settings: unknown keys are errors, values are checked, numbers finite; nothing changes later."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class YamlFile:

@@ -6,6 +6,7 @@ Apart from `mogrid.config`, whose pydantic would triple the time that importing 
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -170,7 +171,9 @@ def _fitting(value: Any, kind: Any, label: str, error: type[MogridError]) -> Any
         return next((o(value) for o in options if isinstance(o, type) and issubclass(o, Enum)), value)
     if isinstance(value, str) and float in options and str not in options:
         with suppress(ValueError):
-            return float(value)  # YAML reads 1e-3 as text
+            value = float(value)  # YAML reads 1e-3 as text
+    if isinstance(value, float) and not math.isfinite(value):
+        raise error(f"{label} must be a finite number, got {value!r}")
     if not any(_fits(value, option) for option in options):
         raise error(f"{label} must be {' or '.join(map(_words, options))}, got {value!r}")
     return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -263,7 +262,7 @@ class TrainingSettings(Strict):
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps")
     weight_decay: float = Field(default=0.0, ge=0)
-    max_grad_norm: float = Field(default=1.0, gt=0)
+    max_grad_norm: float = Field(default=1.0, ge=0, description="to which gradients are clipped; 0 leaves them")
     temperature: float | None = Field(
         default=None,
         gt=0,
@@ -291,6 +290,13 @@ class TrainingSettings(Strict):
         mode_settings(gradients)
         return gradients
 
+    @field_validator("max_grad_norm", mode="before")
+    @classmethod
+    def _some_norm(cls, norm: Any) -> Any:
+        if norm in (float("inf"), "inf", ".inf"):
+            raise ValueError("0 switches clipping off, no number is infinite")
+        return norm
+
     @field_validator("report_to")
     @classmethod
     def _known_trackers(cls, report_to: list[str]) -> list[str]:
@@ -309,8 +315,6 @@ class TrainingSettings(Strict):
             raise ValueError(
                 f"give one of {', '.join(LENGTHS[:-1])} and {LENGTHS[-1]} ({', '.join(given) or 'none'} given)"
             )
-        if self.budget is not None and not math.isfinite(self.budget):
-            raise ValueError("budget must be finite")
         return self
 
 
