@@ -45,6 +45,7 @@ _ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 _QUERY = ("query", "question", "anchor")
 _DOCUMENT = ("document", "passage", "answer", "positive", "positives", "pos", "positive_passages", "positive_ctxs")
 _NEGATIVE = re.compile(r"(hard[_-])?neg(ative)?s?([_-]?\d+)?|negative_passages|(hard_)?negative_ctxs", re.IGNORECASE)
+_GRADES = ("label", "score")  # of which 0 is a negative, and what the others stand for is not known
 _DOCUMENT_ID = ("docid", "doc_id", "passage_id", "psg_id")
 _SHARD = re.compile(r"-\d+-of-(\d+)$")
 
@@ -58,7 +59,9 @@ class Columns(Strict):
     title: str | None = Field(default=None, description="put in front of the document")
     query_id: str | None = Field(default=None, description="ids; equal texts are one query when left out")
     document_id: str | None = Field(default=None, description="ids; equal texts are one document when left out")
-    relevance: str | None = Field(default=None, description="integers, 0 of a negative; 1 when left out")
+    relevance: str | None = Field(
+        default=None, description="integers, 0 of a negative; 1 when left out, but where label or score is 0"
+    )
 
 
 def fill_records(
@@ -219,6 +222,9 @@ def add_records(
         query, relevance = text_of(record, layout.query, place), 1
         if layout.relevance and record[layout.relevance] is not None:
             relevance = integer(record[layout.relevance], place)
+        elif layout.grade and _is_nought(record[layout.grade]):
+            relevance = 0
+            builder.first = builder.first or f"{place}: a {layout.grade} of 0 is not relevant"
         found = [
             (builder.document(text, place, key), value)
             for name, value in (*((n, relevance) for n in layout.document), *((n, 0) for n in layout.negative))
@@ -246,6 +252,7 @@ class _Layout:
     query_id: str | None
     document_id: str | None
     relevance: str | None
+    grade: str | None
 
     def whole(self, record: Mapping[str, Any], name: str) -> Any:
         """Return a value; a document's with the title and the id that stand in columns of their own."""
@@ -279,15 +286,30 @@ def _layout(keys: tuple[str, ...], columns: Columns, document: str | None, place
         )
     negatives = [name for name in keys if _NEGATIVE.fullmatch(name) and name not in (*queries, *documents)]
     negatives.sort(key=lambda name: not name.startswith("hard"))
+    negatives = [name for name in given.get("negative", negatives) if name in keys]
+    free = set(keys).difference(*given.values(), queries, documents, negatives)
+    relevance = columns.relevance or ("relevance" if "relevance" in keys else None)
+    alone = len(documents) == 1
     return _Layout(
         query=queries[0],
         document=documents,
-        negative=[name for name in given.get("negative", negatives) if name in keys],
-        title=columns.title,
+        negative=negatives,
+        title=columns.title or ("title" if alone and "title" in free else None),
         query_id=columns.query_id or ("query_id" if "query_id" in keys else None),
-        document_id=columns.document_id,
-        relevance=columns.relevance or ("relevance" if "relevance" in keys else None),
+        # Negatives bring no ids: a text that is one here and a document there would be two.
+        document_id=columns.document_id
+        or ("document_id" if alone and not negatives and "document_id" in free else None),
+        relevance=relevance,
+        grade=None if relevance else next((name for name in _GRADES if name in free), None),
     )
+
+
+def _is_nought(grade: Any) -> bool:
+    """Whether a label or score says that a document is not relevant: 0, as a number or as text, or false."""
+    try:
+        return float(grade) == 0
+    except (TypeError, ValueError):
+        return False
 
 
 def _passages(value: Any, place: str) -> Iterator[tuple[str | None, str]]:
