@@ -59,6 +59,11 @@ class Part:
         """Find out how many batches it takes; raise `DataError` where none can be filled, warn where rows are lost."""
         if len(self.heavy) == 0 and _SURE * self.size <= len(self.rows):
             return
+        if len(self.rows) < self.size:
+            raise DataError(
+                f"{self.name}: a batch of {self.size} needs as many rows, none of them twice, and it has "
+                f"{len(self.rows)}: bring more, or use a smaller batch"
+            )
         dealt = self.deal(rng, most=math.floor(_MORE * len(self.rows) / self.size))
         if len(dealt) == 0:
             raise DataError(

@@ -82,7 +82,7 @@ CONFIGS: list[tuple[str, Any, str]] = [
     ("training.steps", DELETE, "give one of steps, epochs, pairs and budget"),
     ("training.epochs", 1, "give one of steps, epochs, pairs and budget"),
     ("training.batch_size", 1, "batch_size"),
-    ("training.batch_size", 1000, "can share a batch"),
+    ("training.batch_size", 1000, "a batch of 1000 needs as many rows, none of them twice, and it has"),
     ("training.batch_sizes", {"odd": 4}, "did you mean 'ood'"),
     ("training.batch_sizes", {"ood": 1}, "at least 2"),
     ("training.learning_rate", 0, "learning_rate"),
