@@ -28,6 +28,21 @@ def test_drop_in_example(model, tmp_path, monkeypatch) -> None:
     assert not (before == model.encode("a curve")).all()
 
 
+def test_drop_in_example_with_a_mix_in_place_of_the_solver(model, tmp_path, monkeypatch) -> None:
+    import sentence_transformers
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sentence_transformers, "SentenceTransformer", lambda name: model)
+    (mix,) = re.findall(r"`(mix=.*)` in place of the solver", (ROOT / "README.md").read_text("utf-8"))
+    code, replaced = re.subn(r"solver=.*(?=,\n\))", mix, BLOCKS[0])
+    assert replaced == 1
+    scope: dict = {}
+    exec(compile(code, "README.md", "exec"), scope)
+    assert scope["trainer"].mix.rows(5) == {"effectiveness": 3, "typos": 2}
+    steps = [json.loads(line) for line in (tmp_path / "out" / "steps.jsonl").read_text().splitlines()]
+    assert {"loss/effectiveness", "loss/typos"} <= set(steps[0])
+
+
 def test_plain_loop_example() -> None:
     scope: dict = {}
     exec(compile(BLOCKS[1], "README.md", "exec"), scope)
