@@ -83,9 +83,13 @@ def choose_share(values: Sequence[Values], preference: Mapping[str, float], at_l
 def keeps(value: Mapping[str, float], base: Mapping[str, float], least: float) -> bool:
     """Return whether a model keeps a bound with `SURETY`, on domains like those that it was judged on.
 
-    What is promised is promised of domains that nothing has been measured on. How much the ones at hand differ in what
-    a training does to them is chance, then, as their queries are: the variances of both add up. One domain tells
-    nothing of that.
+    What is promised is promised of domains that nothing has been measured on: how much the ones at hand differ in what
+    a training does to them is chance, too, and a few domains tell little of how much that is, so that the margin is
+    Student's, its degrees of freedom Welch and Satterthwaite's. What domains' means differ by has the chance of queries
+    in it, which counts once: the larger of the two is the variance. One domain tells nothing of domains.
+
+    `SURETY` is of this one model: among several that are looked at, one that does not keep the bound is found more
+    often.
 
     Parameters
     ----------
@@ -100,8 +104,18 @@ def keeps(value: Mapping[str, float], base: Mapping[str, float], least: float) -
     if len(groups) > 1:
         even = len(change) / len(groups)  # see `by_query`: the sums of all domains weigh alike
         between = np.std([sum(own) / even for own in groups.values()], ddof=1) / np.sqrt(len(groups))
-        margin = float(np.hypot(margin, NormalDist().inv_cdf(SURETY) * between))
+        margin = _margin(margin / NormalDist().inv_cdf(SURETY), float(between), len(groups))
     return mean - margin >= least - float(np.mean(list(base.values()))) - 1e-12
+
+
+def _margin(queries: float, domains: float, count: int) -> float:
+    """Return what goes with two standard errors of a mean: over queries alone, and over so many domains."""
+    from scipy.special import stdtrit
+
+    if domains == 0:
+        return NormalDist().inv_cdf(SURETY) * queries
+    error = max(queries, domains)
+    return float(stdtrit((count - 1) * (error / domains) ** 4, SURETY)) * error
 
 
 def _change(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
