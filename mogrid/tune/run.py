@@ -27,7 +27,7 @@ from mogrid.training.run import materials
 from mogrid.tune.outcome import Outcome, keep_outcome, known_outcome, lines_of
 from mogrid.tune.page import write_page
 from mogrid.tune.session import EVALUATIONS, MOST, SHARES, SYSTEMS, Session
-from mogrid.tune.shares import choose_share, merges_of, values_of
+from mogrid.tune.shares import at_worst, choose_share, merges_of, values_of
 from mogrid.tune.stages import LEAST, Budget, Stages, candidates, importance_of, learned, pilot_mixes, spendable
 from mogrid.tune.verdict import Verdict, testing_recipe, verdict_of
 
@@ -152,9 +152,9 @@ class _Tune(Session):
         share, merges, row = self.share("merges", final_recipe, final, base, preference, bounds)
         others = self.rivals(stages.total, rate, preference) if rivals else {}
         keep_outcome(self.store, request, None)
-        verdict, name = self.verdict(final_recipe, final, share, others, preference)
+        verdict, name, notes = self.verdict(final_recipe, final, share, others, preference)
         outcome = Outcome(verdict, share, [], self.costs, path)
-        outcome.lines = lines_of(outcome, final, keeps=choice.keeps)
+        outcome.lines = [*lines_of(outcome, final, keeps=choice.keeps), *notes]
         self.hand_back(name, outcome, choice, merges, row, preference)
         keep_outcome(self.store, request, outcome)
         return outcome
@@ -230,9 +230,9 @@ class _Tune(Session):
         records = [base, *self.stage(stage, cells, counted=counted), trained]
         places = materials(self.plain, self.base).judging.objectives
         values = [values_of(record, places, "select") for record in records]
-        row = choose_share(values, preference, bounds)
+        row = choose_share(values, preference, bounds, self.worst)
         shares = (0.0, *SHARES, 1.0)
-        return shares[row], merges_of(shares, values), row
+        return shares[row], merges_of(shares, [at_worst(value, self.worst) for value in values]), row
 
     def rivals(
         self, total: float, rate: float, preference: Mapping[str, float]
@@ -251,8 +251,11 @@ class _Tune(Session):
     def verdict(
         self, recipe: Recipe, final: RunRecord, share: float,
         others: Mapping[str, tuple[Recipe, tuple[tuple[str, float], ...]]], preference: Mapping[str, float],
-    ) -> tuple[Verdict, str]:  # fmt: skip
-        """Judge the model, base, BM25 and rivals on test-role data; return also the run that holds the model."""
+    ) -> tuple[Verdict, str, list[str]]:  # fmt: skip
+        """Judge the model, base, BM25 and rivals on test-role data; return also the run with the model, and notes.
+
+        One domain stands for an objective that is judged by its worst: the base's worst, for all systems alike.
+        """
         given = materials(self.plain, self.base)
         role = "select" if testing_recipe(recipe, given) is None else "test"
 
@@ -266,7 +269,8 @@ class _Tune(Session):
         records = dict(zip(cells, self.stage("verdict", list(cells.values())), strict=True))
         shown = {*learned(self.plain), *preference, *self.recipe.at_least}
         places = {name: own for name, own in given.judging.objectives.items() if name in shown}
-        return verdict_of(records, places, preference, role), cells["model"].name
+        notes = self.narrow(places, records["base"], role)
+        return verdict_of(records, places, preference, role), cells["model"].name, notes
 
     def hand_back(
         self, name: str, outcome: Outcome, choice: Choice, merges: Merges, row: int, preference: Mapping[str, float]

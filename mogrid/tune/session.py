@@ -22,7 +22,9 @@ from mogrid.training.fit import Interrupted
 from mogrid.training.recipe import Recipe
 from mogrid.training.run import default_label, materials
 from mogrid.training.train import Stop
+from mogrid.tune.shares import values_of, worst_domain
 from mogrid.tune.stages import LEAST, Budget, Stages, divide, pilot_mixes
+from mogrid.tune.verdict import _places
 
 __all__ = ["EVALUATIONS", "MOST", "SHARES", "SYSTEMS", "Session"]
 
@@ -49,6 +51,21 @@ class Session:
     costs: list[tuple[str, int, float, float]] = field(default_factory=list)
     spent: list[RunRecord] = field(default_factory=list)
     beside: float = 0.0
+
+    @property
+    def worst(self) -> frozenset[str]:
+        """Names of the objectives that are judged by their worst domain."""
+        judged = {name: objective.judged for name, objective in self.recipe.objectives.items()}
+        return frozenset(name for name, own in judged.items() if own is not None and own.over == "worst")
+
+    def narrow(self, places: dict[str, list[tuple[str, str]]], base: RunRecord, role: str) -> list[str]:
+        """Let the base's worst domain stand for an objective that is judged by the worst one; say which that is."""
+        standing, notes = _places(places, base, role), []
+        for name in [name for name, own in standing.items() if name in self.worst and len(own) > 1]:
+            domain = worst_domain(values_of(base, standing, role)[name])
+            places[name] = [place for place in standing[name] if place[0] == domain]
+            notes.append(f"{name} is judged by the worst domain: on {role}-role data {domain!r}, the base's, is meant")
+        return notes
 
     @contextmanager
     def aside(self, said: str) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -12,7 +12,10 @@ from mogrid.frontier.merges import Merges
 from mogrid.runs import RunRecord
 from mogrid.sweep.merging import Places, Values, by_query
 
-__all__ = ["SURETY", "choose_share", "domain_of", "interval", "keeps", "merges_of", "preferred", "values_of"]
+__all__ = [
+    "SURETY", "at_worst", "choose_share", "domain_of", "interval", "keeps", "merges_of", "preferred", "values_of",
+    "worst_domain",
+]  # fmt: skip
 
 SURETY = 0.9
 """Probability with which a merge must be better than the base and keep what it must."""
@@ -55,7 +58,23 @@ def interval(values: Mapping[str, float], confidence: float = 0.95) -> tuple[flo
     return (mean, *bootstrap_interval(even, confidence=confidence))
 
 
-def choose_share(values: Sequence[Values], preference: Mapping[str, float], at_least: Mapping[str, float]) -> int:
+def worst_domain(values: Mapping[str, float]) -> str:
+    """Return the domain of least mean, of values by ``DOMAIN/QUERY``."""
+    means = {domain: float(np.mean(list(own.values()))) for domain, own in _alone(values).items()}
+    return min(means, key=lambda domain: means[domain])
+
+
+def at_worst(values: Values, worst: Collection[str]) -> dict[str, Mapping[str, float]]:
+    """Return a model's values with those of its worst domain alone for the objectives that are judged by that."""
+    return {name: _alone(own)[worst_domain(own)] if name in worst else own for name, own in values.items()}
+
+
+def choose_share(
+    values: Sequence[Values],
+    preference: Mapping[str, float],
+    at_least: Mapping[str, float],
+    worst: Collection[str] = (),
+) -> int:
     """Return the row to take, of which the first is the base.
 
     It is the best by the preference of those that are better than the base and keep every bound, both with `SURETY`;
@@ -68,16 +87,41 @@ def choose_share(values: Sequence[Values], preference: Mapping[str, float], at_l
     preference : mapping of objective to float
     at_least : mapping of objective to float
         Least nDCG@10.
+    worst : collection of str
+        Objectives that are judged by their worst domain: by the preference, a model's worst counts, against the level
+        of the base's worst; a bound is kept by every domain, since each may be the worst, and promises nothing of
+        others.
     """
     base = values[0]
-    means = [float(np.mean(list(preferred(value, preference).values()))) for value in values]
+    own = [preferred(at_worst(value, worst), preference) for value in values]
+    means = [float(np.mean(list(value.values()))) for value in own]
 
-    def sure(value: Values) -> bool:
-        if _lower(_change(preferred(value, preference), preferred(base, preference))) <= 0:
+    def sure(row: int) -> bool:
+        if _lower(_change(own[row], preferred(_beside(values[row], base, worst), preference))) <= 0:
             return False
-        return all(keeps(value[name], base[name], least) for name, least in at_least.items())
+        return all(_kept(values[row][name], base[name], least, name in worst) for name, least in at_least.items())
 
-    return max((row for row in range(len(values)) if row == 0 or sure(values[row])), key=lambda row: (means[row], -row))
+    return max((row for row in range(len(values)) if row == 0 or sure(row)), key=lambda row: (means[row], -row))
+
+
+def _beside(value: Values, base: Values, worst: Collection[str]) -> dict[str, Mapping[str, float]]:
+    """Return the base's values on a model's worst domains, moved to the level of the base's own worst.
+
+    So differences are by query, and their mean is that of the two worst domains' means.
+    """
+    found = dict(base)
+    for name in base.keys() & set(worst):
+        there, own = _alone(base[name])[worst_domain(value[name])], at_worst(base, [name])[name]
+        above = float(np.mean(list(there.values())) - np.mean(list(own.values())))
+        found[name] = {query: number - above for query, number in there.items()}
+    return found
+
+
+def _kept(value: Mapping[str, float], base: Mapping[str, float], least: float, worst: bool) -> bool:
+    if not worst:
+        return keeps(value, base, least)
+    there = _alone(base)
+    return all(keeps(own, there[domain], least) for domain, own in _alone(value).items())
 
 
 def keeps(value: Mapping[str, float], base: Mapping[str, float], least: float) -> bool:
@@ -130,6 +174,15 @@ def _lower(change: Mapping[str, float]) -> float:
 def domain_of(query: str) -> str:
     """Return the domain of a ``DOMAIN/QUERY``."""
     return query.partition("/")[0]
+
+
+def _alone(values: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Return values by domain, without the weights that `by_query` gives them for the mean over domains."""
+    groups: dict[str, dict[str, float]] = {}
+    for query, value in values.items():
+        groups.setdefault(domain_of(query), {})[query] = value
+    even = len(values) / len(groups)
+    return {domain: {q: value * len(own) / even for q, value in own.items()} for domain, own in groups.items()}
 
 
 def _domains(values: Mapping[str, float]) -> dict[str, list[float]]:
