@@ -23,7 +23,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, "the recipe; its mix and length are what is looked for")
     parser.add_argument("--budget", type=float, metavar="FLOPS", help="training FLOPs, pilots and all")
-    parser.add_argument("--hours", type=float, help="budget in hours of this machine, judging and all")
+    parser.add_argument("--hours", type=float, help="budget in hours by the clock, judging and all")
     parser.add_argument("--money", type=float, help="budget in money, with --price an hour of this machine")
     parser.add_argument("--price", type=float, help="of an hour")
     parser.add_argument("--preference", metavar="NAME=NUMBER,...", help="importance, such as effectiveness=2,ood=1")

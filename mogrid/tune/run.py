@@ -26,7 +26,7 @@ from mogrid.training.recipe import Recipe
 from mogrid.training.run import materials
 from mogrid.tune.outcome import Outcome, keep_outcome, known_outcome, lines_of
 from mogrid.tune.page import write_page
-from mogrid.tune.session import EVALUATIONS, MOST, SHARES, SYSTEMS, Session
+from mogrid.tune.session import MOST, SHARES, Session
 from mogrid.tune.shares import at_worst, choose_share, merges_of, values_of
 from mogrid.tune.stages import LEAST, Budget, Stages, candidates, importance_of, learned, pilot_mixes, spendable
 from mogrid.tune.verdict import Verdict, testing_recipe, verdict_of
@@ -143,9 +143,8 @@ class _Tune(Session):
         show(self.plan(stages))
         rate = self.rate(stages, preference, bounds)
         choice, path = self.mix(stages, rate, preference, bounds)
-        left = max(self.budget.left(self.spent, len(SHARES) + EVALUATIONS + SYSTEMS, self.beside), self.least())
         final_recipe = self.plain.change({
-            "mix": spendable(choice.mix, self.plain), "training.budget": float(f"{left:.4g}"),
+            "mix": spendable(choice.mix, self.plain), "training.budget": float(f"{self.rest():.4g}"),
             "training.learning_rate": rate, "training.keep": "best", "preference": preference, "at_least": bounds,
         })  # fmt: skip
         (final,) = self.stage("final training", [self.cell(final_recipe, keep=True)])

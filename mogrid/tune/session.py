@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from mogrid.training.recipe import Recipe
 from mogrid.training.run import default_label, materials
 from mogrid.training.train import Stop
 from mogrid.tune.shares import values_of, worst_domain
-from mogrid.tune.stages import LEAST, Budget, Stages, divide, pilot_mixes
+from mogrid.tune.stages import LEAST, Budget, Stages, divide, divide_time, in_turns, pilot_mixes
 from mogrid.tune.verdict import _places
 
 __all__ = ["EVALUATIONS", "MOST", "SHARES", "SYSTEMS", "Session"]
@@ -36,11 +37,21 @@ EVALUATIONS = 8
 """Of a final training that keeps its best."""
 SYSTEMS = 3
 """In the verdict: model, base, BM25."""
+_BASELINES, _RATES, _LEVELS = 2, 3, 2
 
 
 @dataclass
 class Session:
-    """The stages of one tune, each run or read from the store."""
+    """The stages of one tune, each run or read from the store.
+
+    Attributes
+    ----------
+    costs : list of (stage, runs, FLOPs, seconds by the clock)
+    spent : list of RunRecord
+        Of the stages that count.
+    clock, beside : float
+        Seconds by the clock that these took, and that were spent on what is no run.
+    """
 
     recipe: Recipe
     plain: Recipe
@@ -50,6 +61,7 @@ class Session:
     console: Console
     costs: list[tuple[str, int, float, float]] = field(default_factory=list)
     spent: list[RunRecord] = field(default_factory=list)
+    clock: float = 0.0
     beside: float = 0.0
 
     @property
@@ -99,11 +111,28 @@ class Session:
         seen = {record.name for record in self.spent}
         new = [record for record in records if record.name not in seen]
         flops = sum(record.total_flops for record in new if record.kind == "trained")
-        self.costs.append((name, len(new), flops, seconds_of([*self.spent, *new]) - seconds_of(self.spent)))
+        took = self.took(new)
+        self.costs.append((name, len(new), flops, took))
         if counted:
             self.spent += new
+            self.clock += took
         by_name = {record.name: record for record in records}
         return [by_name[cell.name] for cell in cells]
+
+    def took(self, new: Sequence[RunRecord]) -> float:
+        """Return the seconds by the clock that the runs of one stage took, by their records, whenever that was."""
+        own = [sum(took for name, took in record.seconds.items() if name != "healing") for record in new]
+        healing = seconds_of([*self.spent, *new]) - seconds_of(self.spent) - sum(own)  # before all others, alone
+        return in_turns(own, self.budget.workers) + healing
+
+    def judgings(self, *runs: int) -> int:
+        """Return how many judgings, one after another, come from some stages and then from the final training on."""
+        together = (*runs, len(SHARES), SYSTEMS)
+        return sum(math.ceil(count / self.budget.workers) for count in together) + EVALUATIONS + 1
+
+    def rest(self) -> float:
+        """Return the FLOPs of the final training: what the pilots left, if it is more than the least."""
+        return max(self.budget.left(self.spent, self.judgings(), self.clock + self.beside), self.least())
 
     # -- the plan ----------------------------------------------------------------------------------------------------
 
@@ -132,11 +161,13 @@ class Session:
                 f"{self.budget} are over before anything is trained: {self.beside:.0f} s went to the data"
             )
         records = self.stage("calibration", [pilot])
-        judgings = 3 + 2 * len(pilot_mixes(self.plain)) + MOST + len(SHARES) + EVALUATIONS + SYSTEMS
-        left = self.budget.left(records, judgings, self.beside)
+        mixes = pilot_mixes(self.plain)
+        # Baselines are foretold even where they are known, so that a dry run shows the plan of the run that follows.
+        to_come = self.judgings(_BASELINES, _RATES, _LEVELS * len(mixes), MOST)
+        left = self.budget.left(records, to_come, seconds_of(records) + self.beside)
         if left <= 0:
             raise ConfigError(f"{self.budget} are over before anything is trained: judging alone takes longer")
-        return self.divided(left)
+        return divide_time(left, self.least(), mixes, self.plain.training.learning_rate, self.budget.workers)
 
     def plan(self, stages: Stages) -> Table:
         rows = [("baselines", "2", 0.0)]
@@ -146,7 +177,8 @@ class Session:
         rows += [("final training", "1", stages.final), ("merges", str(len(SHARES)), 0.0)]
         rows.append(("verdict", str(SYSTEMS), 0.0))
         speed = next((r.total_flops / r.seconds["training"] for r in self.spent if r.kind == "trained"), None)
-        hours = [flops / speed / 3600 if speed else None for _, _, flops in rows]
+        turns = stages.in_turns(self.budget.workers)
+        hours = [turns.get(name, 0.0) / speed / 3600 if speed else None for name, _, _ in rows]
         shown = [
             (name, count, f"{flops:.3g}", f"{flops / stages.total:.0%}",
              "not known yet" if hour is None else f"{hour:.2g}",

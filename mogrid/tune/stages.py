@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heapreplace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +12,14 @@ from numpy.typing import NDArray
 from mogrid.errors import ConfigError
 from mogrid.frontier.search import lattice
 from mogrid.objectives.registry import ANCHORS
-from mogrid.runs import RunRecord, seconds_of
+from mogrid.runs import RunRecord
 from mogrid.trainer.mix import LEAST_ROWS, largest_remainder
 from mogrid.training.recipe import Recipe
 
-__all__ = ["Budget", "Stages", "candidates", "divide", "importance_of", "learned", "pilot_mixes", "spendable"]
+__all__ = [
+    "Budget", "Stages", "candidates", "divide", "divide_time", "importance_of", "in_turns", "learned", "pilot_mixes",
+    "spendable",
+]  # fmt: skip
 
 Mix = Mapping[str, float]
 
@@ -37,7 +41,7 @@ class Budget:
     flops : float or None
         Of trainings.
     hours : float or None
-        Of this machine, judging included.
+        Of this machine by the clock, judging included, however many runs it does at the same time.
     workers : int
         Runs at the same time.
     price : float, optional
@@ -59,29 +63,29 @@ class Budget:
         if len(given) != 1 or not (np.isfinite(given[0]) and given[0] > 0):
             raise ConfigError("a budget is a positive number of FLOPs or of hours")
 
-    def left(self, records: Sequence[RunRecord], judgings: int, beside: float = 0.0) -> float:
-        """Return the FLOPs that are left for trainings after some runs, when so many judgings are still to come.
+    def left(self, records: Sequence[RunRecord], judgings: int, seconds: float = 0.0) -> float:
+        """Return the FLOPs that are left for one training after another, when so many judgings are still to come.
 
-        Of hours it is what the time that is left buys at the speed that the longest of the runs had.
+        Of hours it is what one run buys in the time that is left, at the speed that the longest of the runs had: a
+        training is one process, whatever else the machine could do beside it.
 
         Parameters
         ----------
         records : sequence of RunRecord
             What is spent.
         judgings : int
-            To come, as long as those of the runs were.
-        beside : float
-            Seconds that were spent on what is no run.
+            To come, one after another, as long as those of the runs were.
+        seconds : float
+            Time that is over, by the clock.
         """
         if self.flops is not None:
             return self.flops - sum(record.total_flops for record in records if record.kind == "trained")
         assert self.hours is not None
-        spent = seconds_of(records)
         timed = [record for record in records if record.kind == "trained"]
         longest = max(timed, key=lambda record: record.total_flops)
         judging = float(np.median([record.seconds["judging"] for record in timed]))
-        seconds = (self.hours * 3600 - beside) * self.workers - spent - judgings * judging
-        return seconds * longest.total_flops / longest.seconds["training"]
+        left = self.hours * 3600 - seconds - judgings * judging
+        return left * longest.total_flops / longest.seconds["training"]
 
     def __str__(self) -> str:
         if self.flops is not None:
@@ -129,6 +133,25 @@ class Stages:
             ("mixes", len(self.mixes) * len(self.levels), mean),
         ]
 
+    def in_turns(self, workers: int) -> dict[str, float]:
+        """Return by stage the FLOPs that one run after another does while the stage has so many at the same time."""
+        # Which pilots the first ones ask for is not known: no order of them takes longer than this.
+        longest = min(_LEVELS[-1] * self.unit, self.explore)
+        return {
+            "learning rates": in_turns([self.rate_flops] * len(self.rates), workers),
+            "mixes": in_turns([flops for flops in self.levels for _ in self.mixes], workers),
+            "more pilots": self.explore / workers + longest * (1 - 1 / workers),
+            "final training": self.final,
+        }
+
+
+def in_turns(lengths: Iterable[float], workers: int) -> float:
+    """Return when the last of some runs ends, so many at a time, each begun in turn when another ends."""
+    free = [0.0] * workers
+    for length in lengths:
+        heapreplace(free, free[0] + length)
+    return max(free)
+
 
 def divide(total: float, least: float, mixes: Sequence[Mix], rate: float) -> Stages:
     """Divide a budget; one that is too small for all pilots has fewer lengths of them, and one learning rate.
@@ -167,6 +190,32 @@ def divide(total: float, least: float, mixes: Sequence[Mix], rate: float) -> Sta
         f"a budget of {total:.3g} FLOPs is too small: {count} pilots of {LEAST} steps may be {PILOTS:.0%} of it, "
         f"which takes {needed:.3g}"
     )
+
+
+def divide_time(alone: float, least: float, mixes: Sequence[Mix], rate: float, workers: int) -> Stages:
+    """Divide a time, given as the FLOPs that one run after another does in it; pilots are several at a time.
+
+    Parameters
+    ----------
+    alone : float
+        FLOPs of one process in the whole time.
+    least, mixes, rate
+        As for `divide`.
+    workers : int
+        Pilots at the same time. The final training is one process.
+
+    Raises
+    ------
+    ConfigError
+        The time is below three pilots.
+    """
+    total = alone / (1 - PILOTS + PILOTS / workers)
+    while True:
+        stages = divide(total, least, mixes, rate)
+        taken = sum(stages.in_turns(workers).values())
+        if taken <= alone * (1 + 1e-9):
+            return stages
+        total *= alone / taken  # pilots do not fill all workers all the time
 
 
 def importance_of(recipe: Recipe) -> dict[str, float]:

@@ -10,7 +10,16 @@ import pytest
 from mogrid.errors import ConfigError
 from mogrid.runs import RunRecord, seconds_of
 from mogrid.training.recipe import Recipe
-from mogrid.tune.stages import Budget, candidates, divide, importance_of, pilot_mixes, spendable
+from mogrid.tune.stages import (
+    Budget,
+    candidates,
+    divide,
+    divide_time,
+    importance_of,
+    in_turns,
+    pilot_mixes,
+    spendable,
+)
 from tests.training.tiny import settings
 
 TRAINING = {"steps": 12, "batch_size": 16, "learning_rate": 1e-2}
@@ -94,11 +103,29 @@ def record(flops: float, training: float, judging: float) -> RunRecord:
 
 def test_hours_are_what_the_longest_pilot_makes_of_them() -> None:
     records = [record(1e6, 5, 10), record(1e8, 100, 10)]
-    assert Budget(hours=0.1).left(records, 10) == pytest.approx((360 - 125 - 100) * 1e6)
-    assert Budget(hours=0.1, workers=2).left(records, 10) == pytest.approx((720 - 225) * 1e6)
+    for workers in (1, 2):  # what is left is one training's, on one of them
+        assert Budget(hours=0.1, workers=workers).left(records, 10, 125) == pytest.approx((360 - 125 - 100) * 1e6)
     assert Budget(flops=1e9).left(records, 10) == pytest.approx(1e9 - 1.01e8)
     healed = [replace(r, seconds={**r.seconds, "healing": 30}) for r in records]  # each tells of the one healing
-    assert Budget(hours=0.1).left(healed, 10) == pytest.approx((360 - 155 - 100) * 1e6)
     assert seconds_of([*healed, replace(healed[0], model="another"), replace(healed[0], seconds={})]) == 125 + 30 + 45
     with pytest.raises(ConfigError, match="positive number"):
         Budget(hours=-1)
+
+
+def test_a_stage_takes_as_long_as_its_workers_do() -> None:
+    assert in_turns([3, 3, 3], 1) == 9
+    assert in_turns([3, 3, 3], 2) == 6
+    assert in_turns([1, 1, 1, 4, 4], 2) == 6  # 1, 1, 4 beside 1, 4
+    assert in_turns([3, 3, 3], 8) == 3
+    assert in_turns([], 2) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 8])
+@pytest.mark.parametrize("alone", [2e4, 1e6, 1e9])
+def test_a_time_that_is_divided_is_enough_for_all_stages(alone, workers) -> None:
+    stages = divide_time(alone, 200.0, pilot_mixes(recipe()), 1e-3, workers)
+    taken = sum(stages.in_turns(workers).values())
+    assert 0.9 * alone < taken <= alone * (1 + 1e-9)
+    assert stages.final == pytest.approx(0.7 * stages.total)
+    if workers == 1:
+        assert stages == divide(alone, 200.0, pilot_mixes(recipe()), 1e-3)
