@@ -33,7 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="least nDCG@10, such as ood=base-0.005, typos=base or ood=.45",
     )  # fmt: skip
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder of the runs and the model (default: the recipe's)"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder of the runs and the model (default: the recipe's output, with -tune after its name)",
     )
     parser.add_argument(
         "--rivals",
@@ -69,7 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
     base = arguments.config.resolve().parent
     if arguments.out is None and recipe.output is None:
         raise ConfigError("--out DIR: name the folder of the runs and the model")
-    out = arguments.out if arguments.out is not None else located(base, recipe.output or "")
+    # mogrid train writes its model to the recipe's folder: one recipe serves both.
+    out = arguments.out if arguments.out is not None else Path(f"{located(base, recipe.output or '')}-tune")
     budget = _budget(arguments)
     quiet()
     screen = Console(stderr=True) if arguments.json else printer()

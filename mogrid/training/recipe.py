@@ -32,7 +32,11 @@ _NOWHERE = "recipe"
 class Recipe(Strict):
     """One run. Paths are relative to the file."""
 
-    output: str | None = Field(default=None, min_length=1, description="folder of the run, for mogrid train")
+    output: str | None = Field(
+        default=None,
+        min_length=1,
+        description="folder of the run, for mogrid train; for mogrid tune, -tune comes after its name",
+    )
     data: str | None = Field(default=None, description="folder of data sets; the embedded collection when empty")
     seed: int = Field(default=0, ge=0)
     model: ModelSettings = ModelSettings()

@@ -51,7 +51,8 @@ def train_from_recipe(recipe: Recipe, base: Path, console: Console) -> Path:
     Raises
     ------
     ConfigError
-        The folder holds a training with another recipe or on other data, or there is no folder named.
+        The folder holds a training with another recipe or on other data, or what another command made, or there is no
+        folder named.
     Busy
         Another process is at it.
     KeyboardInterrupt
@@ -63,6 +64,7 @@ def train_from_recipe(recipe: Recipe, base: Path, console: Console) -> Path:
     first = int(os.environ.get("RANK", "0")) == 0
     with ExitStack() as stack:
         if first:
+            _check_folder(out)
             stack.enter_context(withdrawn(out, "training/checkpoint-*", "model", "*/model"))
             out.mkdir(parents=True, exist_ok=True)
             stack.enter_context(naming_a_full_disk(out))
@@ -119,6 +121,18 @@ def _run(given: Materials, out: Path, console: Console) -> RunRecord:
         console.print(f"note: {line}", highlight=False)
     console.print(f"model: {out / 'model'} ({record.steps:,} steps, {record.total_flops:.3g} FLOPs)", highlight=False)
     return record
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse a folder whose model, or runs, are not a training's: they would be replaced."""
+    begun = (out / _RECIPE).is_file()
+    found = [name for name in ("tune.json", "work/") if (out / name).exists()]
+    found += [name for name in ("model/", _RUN) if not begun and (out / name).exists()]
+    if found:
+        raise ConfigError(
+            f"{out} holds {' and '.join(found)}, which mogrid train did not make; name another folder with "
+            "--set output=DIR"
+        )
 
 
 def _check_recipe(out: Path, recipe: Recipe) -> None:

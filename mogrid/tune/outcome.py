@@ -15,7 +15,7 @@ from mogrid.runs import RunRecord, versions
 from mogrid.training.train import difference
 from mogrid.tune.verdict import Verdict
 
-__all__ = ["Outcome", "keep_outcome", "known_outcome", "lines_of"]
+__all__ = ["Outcome", "check_folder", "keep_outcome", "known_outcome", "lines_of"]
 
 _RECORD, _FORMAT = "tune.json", 1
 
@@ -71,6 +71,19 @@ class Outcome:
             "stages": [tuple(row) for row in value["stages"]],
             "path": [tuple(row) for row in value["path"]],
         })  # fmt: skip
+
+
+def check_folder(out: Path) -> None:
+    """Refuse what is no folder, and one with a model that is not a tune's: it would be replaced."""
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ConfigError(f"{there} is a file; name a folder with --out DIR")
+    found = [name for name in ("recipe.json", "run.json") if (out / name).exists()]
+    found += ["model/"] if (out / "model").exists() and not (out / _RECORD).is_file() else []
+    if found:
+        raise ConfigError(
+            f"{out} holds {' and '.join(found)}, which mogrid tune did not make; name another folder with --out DIR"
+        )
 
 
 def keep_outcome(out: Path, request: Mapping[str, Any], outcome: Outcome | None) -> None:

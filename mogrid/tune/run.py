@@ -24,7 +24,7 @@ from mogrid.trainer.keep import best_of, bound
 from mogrid.training.leaks import kept_leaks
 from mogrid.training.recipe import Recipe
 from mogrid.training.run import materials
-from mogrid.tune.outcome import Outcome, keep_outcome, known_outcome, lines_of
+from mogrid.tune.outcome import Outcome, check_folder, keep_outcome, known_outcome, lines_of
 from mogrid.tune.page import write_page
 from mogrid.tune.session import MOST, SHARES, Session
 from mogrid.tune.shares import at_worst, choose_share, merges_of, values_of
@@ -76,7 +76,7 @@ def tune(
     Raises
     ------
     ConfigError
-        The budget is below three pilots, the base breaks a bound, or `out` holds another tune.
+        The budget is below three pilots, the base breaks a bound, or `out` holds another tune or what another command made.
     KeyboardInterrupt
         Ctrl-C or SIGTERM, after a checkpoint.
     """
@@ -85,6 +85,7 @@ def tune(
         if relative and number > 0:
             raise ConfigError(f"at least {name}={asked}: the base model breaks it as it is; base can be kept")
     plain = _plain(recipe)
+    check_folder(out)
     request = {
         "recipe": plain.identity(), "preference": importance_of(recipe), "at_least": recipe.at_least,
         "budget": {"flops": budget.flops, "hours": budget.hours}, "rivals": rivals,

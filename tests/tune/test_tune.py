@@ -103,6 +103,41 @@ def test_hours_are_planned_after_one_training_which_is_kept(tmp_path, capsys) ->
     assert (tmp_path / "out" / "runs.jsonl").read_bytes() == trained
 
 
+def test_one_recipe_trains_and_tunes_into_folders_of_their_own(tmp_path, capsys) -> None:
+    recipe = write_recipe(tmp_path)
+    assert main(["train", str(recipe)]) == 0
+    weights = (tmp_path / "out" / "model" / "model.safetensors").read_bytes()
+    assert main(["tune", str(recipe), "--budget", BUDGET]) == 0
+    assert f"model: {tmp_path / 'out-tune' / 'model'}" in capsys.readouterr().out
+    assert (tmp_path / "out" / "model" / "model.safetensors").read_bytes() == weights
+    assert main(["train", str(recipe)]) == 0  # finished already
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_another_command_made_is_refused_and_left_as_it_is(tuned, tmp_path, capsys) -> None:
+    recipe, before = tuned / "run.yaml", files(tuned / "out")
+    assert main(["train", str(recipe), "--set", f"output={tuned / 'out'}"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"mogrid: {tuned / 'out'} holds tune.json and work/ and model/, which mogrid train did not")
+    assert files(tuned / "out") == before
+    for name in ("recipe.json", "run.json", "model/weights"):
+        path = tmp_path / name.replace("/", "-") / name
+        path.parent.mkdir(parents=True)
+        path.write_text("{}")
+        own = tmp_path / name.replace("/", "-")
+        assert main(["tune", str(recipe), "--budget", BUDGET, "--out", str(own)]) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said.startswith(f"mogrid: {own} holds {name.replace('weights', '')}, which mogrid tune did not make; ")
+        assert list(files(own)) == [name]
+        if name != "recipe.json":  # that of another training is told by what differs
+            assert main(["train", str(recipe), "--set", f"output={own}"]) == 2
+            assert "which mogrid train did not make; name another folder" in capsys.readouterr().err.splitlines()[-1]
+            assert list(files(own)) == [name]
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
