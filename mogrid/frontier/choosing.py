@@ -15,7 +15,7 @@ from mogrid.errors import ConfigError, DataError
 from mogrid.frontier.design import next_runs
 from mogrid.frontier.laws import Laws
 from mogrid.frontier.measurements import Measurements, as_losses
-from mogrid.frontier.options import options_of
+from mogrid.frontier.options import box, options_of
 from mogrid.frontier.pays import MixingPays, mixing_pays
 from mogrid.frontier.planning import decide
 from mogrid.frontier.rules import importance
@@ -120,11 +120,15 @@ def choose_mix(
     keeps = all(told[k] <= cap + 1e-5 for k, cap in caps.items())
     mix = made.options.mix[made.chosen]
     near = float((np.abs(made.options.mix[made.picked] - mix).sum(axis=1) / 2 <= 0.1).mean())
-    pays = mixing_pays(laws, next(iter(runs.sizes)), final, preference, metric=metric)
-    alone = not caps and pays.somewhere < _SURELY_NOT
-    why = str(pays) if not caps else f"{near:.0%} of the laws' draws choose about this mix"
     named = dict(zip(runs.objectives, map(float, mix), strict=True))
-    return Choice(named, regret, near, keeps, alone or regret < _SETTLED, pays, laws, why)
+    # Mixes are chosen within what was run: an anchor that no pilot had alone is no rival to them.
+    alone = [name for name, most in zip(runs.objectives, box(runs)[1], strict=True) if most > 1 - 1e-6]
+    pays = mixing_pays(
+        laws, next(iter(runs.sizes)), final, preference, metric=metric, mix=named, alone=alone or runs.objectives
+    )
+    settled = regret < _SETTLED or (not caps and pays.somewhere < _SURELY_NOT)
+    why = pays.words("this mix") if not caps else f"{near:.0%} of the laws' draws choose about this mix"
+    return Choice(named, regret, near, keeps, settled, pays, laws, why)
 
 
 def _loss(value: float, metric: str) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +30,7 @@ class MixingPays:
     gain, low, high : float
         Of the mix over the single objective, as a part of the scalar Σ p_k l_k; 90 % interval over draws.
     mix : dict by objective
-        The best by the laws as fitted.
+        The best by the laws as fitted, or the one that was asked about.
     single : str
         The best single objective by them.
     margin : float
@@ -51,13 +51,23 @@ class MixingPays:
 
     def __str__(self) -> str:
         shares = ", ".join(f"{name} {share:.2f}" for name, share in self.mix.items() if share > 0.005)
+        return self.words(f"the best mix ({shares})")
+
+    def words(self, mix: str) -> str:
+        """Say it of a mix by a name for it."""
         at_least = {0.9: "mixing pays", 0.75: "mixing probably pays", 0.25: "whether mixing pays is open"}
         at_least |= {0.1: "mixing probably does not pay", 0.0: "mixing does not pay"}
         head = next(said for least, said in at_least.items() if self.probability >= least)
+        beyond = f"{100 * self.margin:.1f} %"
+        if self.mix[self.single] > 0.995:
+            return (
+                f"{head}: nothing is foretold to be better than {self.single} only; probability that some mix is, by "
+                f"more than {beyond}: {self.somewhere:.2f}"
+            )
         return (
-            f"{head}: the best mix ({shares}) is foretold to be {100 * self.gain:.1f} % [{100 * self.low:.1f}, "
+            f"{head}: {mix} is foretold to be {100 * self.gain:.1f} % [{100 * self.low:.1f}, "
             f"{100 * self.high:.1f}] better than {self.single} only; probability of more than "
-            f"{100 * self.margin:.1f} %: {self.probability:.2f}; that some mix is: {self.somewhere:.2f}"
+            f"{beyond}: {self.probability:.2f}; that some mix is: {self.somewhere:.2f}"
         )
 
 
@@ -69,11 +79,26 @@ def mixing_pays(
     *,
     metric: str | None = None,
     margin: float = 0.005,
+    mix: Mapping[str, float] | None = None,
+    alone: Sequence[str] | None = None,
 ) -> MixingPays:
     """Return whether a mix beats the best single objective at one base model and budget, for a weighted preference.
 
     The mix and the single objective that the laws as fitted call best meet in every draw, whether or not runs of one
     objective were made. That every draw has a best mix of its own is no gain that could be had: nobody knows which.
+
+    Parameters
+    ----------
+    laws, budget, preference, metric
+        As for `plan`.
+    model : str or float
+        The base model.
+    margin : float
+        The gain, as a part of the scalar, above which mixing pays.
+    mix : mapping of objective to share, optional
+        That is asked about; the best by the laws as fitted when left out.
+    alone : sequence of objectives, optional
+        On which all pairs could be spent; every one that has been trained on when left out.
 
     Raises
     ------
@@ -81,14 +106,21 @@ def mixing_pays(
         As `plan`.
     """
     p, found = importance(laws.objectives, preference, "weighted"), affordable(laws, budget, [model])
-    seen = np.flatnonzero(laws.runs.pairs.sum(axis=0) > 0)
-    found = found + found.of(np.zeros(len(seen), dtype=np.intp), np.eye(len(p))[seen])
+    able = laws.objectives if alone is None else alone
+    trained = np.flatnonzero(laws.runs.pairs.sum(axis=0) > 0)
+    singles = np.array([k for k in trained if laws.objectives[k] in able], dtype=np.intp)
+    count = len(found)
+    found = found + found.of(np.zeros(len(singles), dtype=np.intp), np.eye(len(p))[singles])
+    every = len(found)
+    if mix is not None:
+        own = np.array([[mix.get(name, 0.0) for name in laws.objectives]])
+        found = found + found.of(np.zeros(1, dtype=np.intp), own)
 
     scalar, drawn = (losses @ p / p.sum() for losses in (found.losses(metric), found.loss_draws(metric)))
-    alone = range(len(scalar) - len(seen), len(scalar))
-    best, single = int(scalar.argmin()), min(alone, key=lambda row: float(scalar[row]))
+    best = int(scalar.argmin()) if mix is None else every
+    single = min(range(count, every), key=lambda row: float(scalar[row]))
     gained = (drawn[:, single] - drawn[:, best]) / drawn[:, single]
-    least = drawn[:, list(alone)].min(axis=1)
+    least = drawn[:, count:every].min(axis=1)
     low, high = np.quantile(gained, [0.05, 0.95])
     probability = float((gained > margin).mean())
     return MixingPays(
@@ -98,7 +130,7 @@ def mixing_pays(
         low=float(low),
         high=float(high),
         mix=dict(zip(laws.objectives, found.mix[best].tolist(), strict=True)),
-        single=laws.objectives[seen[single - alone[0]]],
+        single=laws.objectives[singles[single - count]],
         margin=margin,
-        somewhere=float(((least - drawn.min(axis=1)) / least > margin).mean()),
+        somewhere=float(((least - drawn[:, :every].min(axis=1)) / least > margin).mean()),
     )

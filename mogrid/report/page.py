@@ -40,6 +40,7 @@ def store_page(
     scratch: Path,
     *,
     preference: Mapping[str, float] | None = None,
+    chosen: str = "",
     draws: int = 300,
 ) -> Report:
     """Return the page of a store, from its records alone.
@@ -54,6 +55,8 @@ def store_page(
         Folder for figures that the page embeds.
     preference : mapping of objective to number, optional
         Importance, for the plans; equal when left out.
+    chosen : str
+        The choice that has been made by these laws, in words: told in place of plans.
     draws : int
         Of the table's bootstrap.
 
@@ -73,7 +76,8 @@ def store_page(
     if isinstance(laws, str):
         parts.append(Note("Laws", f"There are none to show: {laws}."))
     else:
-        parts += [*_exchange(laws, scratch, preference), *_laws(laws, scratch), _plans(laws, preference)]
+        parts += [*_exchange(laws, scratch, preference, chosen), *_laws(laws, scratch)]
+        parts += [] if chosen else [_plans(laws, preference)]
     parts += _over_time(store, scales[0])
     parts.append(_results(store, scales[0], records, draws))
     trained = [record for record in records if record.kind == "trained"]
@@ -144,23 +148,22 @@ def _says(record: RunRecord, names: Sequence[str], values: np.ndarray, unit: str
 # -- laws ------------------------------------------------------------------------------------------------------------
 
 
-def _exchange(laws: Laws, scratch: Path, preference: Mapping[str, float] | None) -> list[Figure]:
+def _exchange(laws: Laws, scratch: Path, preference: Mapping[str, float] | None, chosen: str) -> list[Figure]:
     metric = laws.metrics[0]
     try:
         rates = laws.exchange(metric)
     except MogridError:  # of one objective, or one mix
         return []
-    runs = laws.runs
-    largest = next(reversed(runs.sizes))
-    budget = float(runs.flops[[model == largest for model in runs.models]].max())
-    said = str(mixing_pays(laws, largest, budget, preference, metric=metric))
+    said, caption = chosen, f"From laws of {UNITS.get(metric, metric)}, in the middle of the runs"
+    if not chosen:
+        runs = laws.runs
+        largest = next(reversed(runs.sizes))
+        budget = float(runs.flops[[model == largest for model in runs.models]].max())
+        said = str(mixing_pays(laws, largest, budget, preference, metric=metric))
+        caption += f"; whether mixing pays, for {largest} at {budget:.3g} FLOPs"
     path = scratch / "exchange.png"
     plot_exchange(path, rates, said=said)
-    caption = (
-        f"From laws of {UNITS.get(metric, metric)}, in the middle of the runs; whether mixing pays, for {largest} at "
-        f"{budget:.3g} FLOPs."
-    )
-    return [Figure("What a pair of each objective is worth to the others", path, caption)]
+    return [Figure("What a pair of each objective is worth to the others", path, f"{caption}.")]
 
 
 def _laws(laws: Laws, scratch: Path) -> list[Figure]:

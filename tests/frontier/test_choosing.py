@@ -97,3 +97,18 @@ def test_too_few_runs_for_laws_leave_the_best_of_them() -> None:
 def test_several_base_models_are_refused() -> None:
     with pytest.raises(ConfigError, match="for one base model"):
         choose_mix(sweep(SELFISH), FINAL)
+
+
+def test_why_speaks_of_the_mix_that_is_chosen_and_of_those_that_could_be() -> None:
+    # All pairs on the third would be best by far, and no pilot gave it more than half: it is an anchor.
+    truth = Truth([[1, 0.02, 0.9], [0.02, 1, 0.9], [0.02, 0.02, 1]])
+    mixes = np.array([[0.5, 0.25, 0.25], [1, 0, 0], [0, 1, 0], [0.25, 0.25, 0.5]])
+    choice = choose_mix(pilots(truth, mixes), FINAL, preference={"typos": 1})
+    assert choice.pays is not None
+    assert choice.mix["typos"] <= 0.5 + 1e-6
+    assert choice.pays.mix == pytest.approx(choice.mix)
+    assert choice.pays.single != "typos"
+    assert "this mix is foretold to be" in choice.why
+    alone = choose_mix(pilots(SELFISH), FINAL, preference={"ood": 1})
+    assert alone.mix["ood"] > 0.995
+    assert alone.why.startswith("mixing does not pay: nothing is foretold to be better than ood only; probability")

@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from mogrid.cli import main
+from mogrid.frontier import fit_laws
 from mogrid.report.charts import Line, Point, line_chart, scatter_chart
+from mogrid.report.page import store_page
 from mogrid.runs import RunStore
+from mogrid.sweep.measured import measured
 from tests.report.stores import write_store
 
 NASTY = "<script>alert(1)</script> & \"quoted\" 'x'"
@@ -130,6 +133,18 @@ def test_the_plan_follows_the_preference(tmp_path) -> None:
     write_store(tmp_path / "store", 2, layers=(1,), seeds=1, solvers=())
     assert main(["report", str(tmp_path / "store"), "--preference", "ood=1", "--draws", "20"]) == 0
     assert '<td class="l">effectiveness 0.00, ood 1.00</td>' in (tmp_path / "store" / "report.html").read_text()
+
+
+def test_a_choice_that_has_been_made_is_told_in_place_of_plans(tmp_path) -> None:
+    store = write_store(tmp_path / "store", layers=(1,))
+    laws = fit_laws(measured(store).measurements, draws=10)
+    chosen, free = (store_page(store, laws, tmp_path, chosen=said, draws=10) for said in ("ood 1.00; why", ""))
+    plans = "What the laws would choose"
+    assert plans not in [part.title for part in chosen.parts]
+    assert plans in [part.title for part in free.parts]
+    captions = [[part.caption for part in page.parts if "What a pair" in part.title] for page in (chosen, free)]
+    assert "whether mixing pays" not in captions[0][0]
+    assert "whether mixing pays" in captions[1][0]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
