@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapreplace
@@ -176,19 +177,19 @@ def divide(total: float, least: float, mixes: Sequence[Mix], rate: float) -> Sta
     for tried, levels in ((rates, _LEVELS), ((), _LEVELS), ((), (1.0,))) if several else ((rates, ()),):
         units = len(tried) * _RATE_LEVEL + len(mixes) * sum(levels)
         share = first if sum(levels) > 1 or not several else PILOTS
+        unit = share * total / units
         # Two mixes alone would be two pilots: they have the price of three.
-        if share * total / max(units, _FEWEST) >= least:
-            unit = share * total / units
+        shortest = share * total / max(units, _FEWEST) if levels else _RATE_LEVEL * unit
+        if shortest >= least:
             chosen = tuple(mixes) if levels else ()
             explore = (PILOTS - share) * total
             return Stages(
                 total, unit, explore, tried, _RATE_LEVEL * unit, chosen, tuple(level * unit for level in levels)
             )
     count = max(len(mixes), _FEWEST)
-    needed = least * (count if several else count * _RATE_LEVEL) / PILOTS
     raise ConfigError(
-        f"a budget of {total:.3g} FLOPs is too small: {count} pilots of {LEAST} steps may be {PILOTS:.0%} of it, "
-        f"which takes {needed:.3g}"
+        f"a budget of {total:.6g} FLOPs is too small: {count} pilots of {LEAST} steps may be {PILOTS:.0%} of it, "
+        f"which takes {_rounded_up(least * count / PILOTS):.3g}"
     )
 
 
@@ -216,6 +217,12 @@ def divide_time(alone: float, least: float, mixes: Sequence[Mix], rate: float, w
         if taken <= alone * (1 + 1e-9):
             return stages
         total *= alone / taken  # pilots do not fill all workers all the time
+
+
+def _rounded_up(value: float) -> float:
+    """Return a number of three digits that is not below a value, of which a message would else say too little."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 2)
+    return math.ceil(value / unit * (1 + 1e-12)) * unit
 
 
 def importance_of(recipe: Recipe) -> dict[str, float]:

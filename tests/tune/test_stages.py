@@ -50,11 +50,16 @@ def test_of_one_objective_learning_rates_alone_are_tried() -> None:
     assert (stages.rates, stages.mixes, stages.levels) == ((0.000333, 0.001, 0.003), (), ())
 
 
-def test_a_budget_below_three_pilots_is_one_line_with_what_would_do() -> None:
-    with pytest.raises(ConfigError, match="too small") as error:
-        divide(1e3, 200.0, pilot_mixes(recipe()), 1e-3)
-    needed = float(str(error.value).split()[-1])
-    assert divide(needed * 1.001, 200.0, pilot_mixes(recipe()), 1e-3).mixes
+@pytest.mark.parametrize("objectives", [["a"], ["a", "b"], ["a", "b", "c"]])
+@pytest.mark.parametrize("least", [200.0, 211.23, 7.0377e8])
+def test_a_budget_below_three_pilots_is_one_line_with_what_would_do(objectives, least) -> None:
+    mixes = pilot_mixes(recipe(objectives={name: {"datasets": "home"} for name in objectives}))
+    pilots = max(3, len(mixes))
+    with pytest.raises(ConfigError, match=f"too small: {pilots} pilots of 12 steps may be 30% of it") as error:
+        divide(pilots * least / 0.3 * 0.9999, least, mixes, 1e-3)
+    said, needed = (float(str(error.value).split()[place]) for place in (3, -1))
+    assert said < needed < 1.006 * pilots * least / 0.3
+    assert divide(needed, least, mixes, 1e-3).rows()
 
 
 def test_two_mixes_have_the_price_of_three_pilots() -> None:
