@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -91,20 +91,32 @@ def naming_a_full_disk(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def withdrawn(folder: Path, *worth: str) -> Iterator[None]:
-    """Where the block ends in bad input, take away a folder that was not there before: nothing is half written.
+def withdrawn(folder: Path, *worth: str, makes: Sequence[str] = ()) -> Iterator[None]:
+    """Where the block ends in bad input, take away what it wrote: nothing is half written.
 
     Parameters
     ----------
+    folder : Path
+        Taken away whole, with those above it that are empty, where it was not there before.
     worth : str
         Patterns of what keeps it: results, and what the same command would go on from.
+    makes : sequence of str
+        Patterns of what the block writes: what of it is new is taken away from a folder that was there.
     """
-    new = not folder.exists()
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    before = set(folder.iterdir()) if folder.is_dir() else set()
     try:
         yield
     except MogridError as error:
-        if new and not isinstance(error, Busy) and not any(path for name in worth for path in folder.glob(name)):
+        if isinstance(error, Busy) or any(path for name in worth for path in folder.glob(name)):
+            raise
+        for path in (path for name in makes for path in folder.glob(name) if path not in before):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        if new:
             shutil.rmtree(folder, ignore_errors=True)
+        for parent in new[1:]:
+            with suppress(OSError):  # something else is there by now
+                parent.rmdir()
         raise
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from mogrid.errors import Busy, ConfigError, DataError, EvaluationError, MogridError, RoleError, nearest
-from mogrid.files import held, latest_checkpoint, seal
+from mogrid.files import held, latest_checkpoint, seal, withdrawn
 from mogrid.solvers import NonFiniteGradientError, NonFiniteLossError, SolverError
 
 
@@ -66,3 +67,22 @@ def test_checkpoints_cut_short_are_passed_over_and_removed(tmp_path) -> None:
     found = latest_checkpoint(tmp_path)
     assert found == (tmp_path / "checkpoint-9", {"flops": 9})
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-9"]
+
+
+def test_bad_input_takes_away_what_it_wrote_and_nothing_else(tmp_path) -> None:
+    def fail(folder: Path, *names: str) -> None:
+        with pytest.raises(ConfigError), withdrawn(folder, "worth", makes=("made*", "deep")):
+            for name in names:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_text("new")
+            raise ConfigError("wrong")
+
+    fail(tmp_path / "a" / "b", "made", "other")
+    assert not (tmp_path / "a").exists()
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "made before").write_text("old")
+    fail(there, "made now", "deep/file", "somebody's")
+    assert sorted(path.name for path in there.iterdir()) == ["made before", "somebody's"]
+    fail(there, "made now", "worth")
+    assert (there / "made now").exists()
