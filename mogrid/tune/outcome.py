@@ -12,12 +12,45 @@ from mogrid.errors import ConfigError, DataError
 from mogrid.files import write_json
 from mogrid.report.table import Table
 from mogrid.runs import RunRecord, versions
+from mogrid.trainer.keep import bound
 from mogrid.training.train import difference
 from mogrid.tune.verdict import Verdict
 
-__all__ = ["Outcome", "check_folder", "keep_outcome", "known_outcome", "lines_of"]
+__all__ = ["Asked", "Outcome", "check_folder", "keep_outcome", "known_outcome", "lines_of"]
 
-_RECORD, _FORMAT = "tune.json", 1
+_RECORD, _FORMAT = "tune.json", 2
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a tune was asked for, and the learning rate that it found.
+
+    Attributes
+    ----------
+    preference : dict of objective to float
+    at_least : dict of objective to bound
+        As they were given: numbers, or relative to the base.
+    seed : int
+    rate : float
+        Learning rate of the final training.
+    rates : tuple of float
+        That were tried with the equal mix; none where the budget is too small for that.
+    """
+
+    preference: dict[str, float]
+    at_least: dict[str, float | str]
+    seed: int
+    rate: float
+    rates: tuple[float, ...]
+
+    def lines(self) -> list[str]:
+        """Say it in words."""
+        goal = f"preference {', '.join(f'{name} {value:g}' for name, value in self.preference.items())}"
+        bounds = ", ".join(_bound_of(name, given) for name, given in self.at_least.items())
+        tried = ", ".join(f"{rate:g}" for rate in self.rates)
+        how = f"the best of {tried}, by pilots" if self.rates else "the recipe's; no other was tried"
+        asked = f"asked for: {goal}; {f'at least {bounds}; ' if bounds else ''}seed {self.seed}"
+        return [asked, f"learning rate: {self.rate:g}, {how}"]
 
 
 @dataclass
@@ -35,6 +68,10 @@ class Outcome:
     lines : list of str
         The verdict in words.
     verdict : Verdict
+    asked : Asked
+    runs : dict of str to list of run names
+        What is drawn and handed back: the ``model`` as it was judged, the ``merges`` from the base to the tuned one,
+        and the ``pilots`` that laws were fitted to.
     """
 
     verdict: Verdict
@@ -42,6 +79,8 @@ class Outcome:
     lines: list[str]
     stages: list[tuple[str, int, float, float]]
     path: list[tuple[str, dict[str, float], str]]
+    asked: Asked
+    runs: dict[str, list[str]]
 
     def tables(self) -> list[Table]:
         """Return the verdict, what each stage cost, and the path of the choice."""
@@ -51,12 +90,17 @@ class Outcome:
              "not counted" if name == "rivals" else f"{flops / total:.1%}", f"{seconds:,.0f}")
             for name, runs, flops, seconds in self.stages
         ]  # fmt: skip
-        path = [(after, ", ".join(f"{n} {s:.2f}" for n, s in mix.items() if s), why) for after, mix, why in self.path]
+        path = [(after, _mix(mix), why) for after, mix, why in self.path]
         return [
             self.verdict.table(),
             Table("What each stage cost", ("stage", "runs", "training FLOPs", "of what was spent", "seconds"), costs),
             Table("The path of the choice", ("after", "mix", "why"), path, left=frozenset({0, 1, 2})),
         ]
+
+    def chosen(self) -> str:
+        """Say what was chosen, and why."""
+        _, mix, why = self.path[-1]
+        return f"chosen: {_mix(mix)}; {why}"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -70,6 +114,7 @@ class Outcome:
             "verdict": Verdict.from_json(value["verdict"]),
             "stages": [tuple(row) for row in value["stages"]],
             "path": [tuple(row) for row in value["path"]],
+            "asked": Asked(**{**value["asked"], "rates": tuple(value["asked"]["rates"])}),
         })  # fmt: skip
 
 
@@ -102,6 +147,8 @@ def known_outcome(out: Path, request: Mapping[str, Any]) -> Outcome | None:
         if there["format"] != _FORMAT:
             raise ValueError(f"format {there['format']!r}")
         changed = difference(there["request"], json.loads(json.dumps(request)))
+        if changed is not None and changed.startswith("data "):
+            raise ConfigError(f"{out} holds a tune on other data; name another folder")
         if changed is not None:
             raise ConfigError(
                 f"{out} holds a tune whose choice has been looked at on test-role data, with another {changed}; name "
@@ -116,11 +163,11 @@ def known_outcome(out: Path, request: Mapping[str, Any]) -> Outcome | None:
 
 def lines_of(outcome: Outcome, final: RunRecord, *, keeps: bool) -> list[str]:
     """Say it in words."""
-    mix = ", ".join(f"{name} {share:.2f}" for name, share in final.mix.items() if share)
     step = int(final.best["step"])
     lines = [
-        f"trained: {mix}, {final.steps:,} steps, {final.total_flops:.3g} FLOPs; the weights kept are those of step "
-        f"{step:,}{': as many would have been enough' if step < final.steps else ''}"
+        *outcome.asked.lines(),
+        f"trained: {_mix(final.mix)}, {final.steps:,} steps, {final.total_flops:.3g} FLOPs; the weights kept are those "
+        f"of step {step:,}{': as many would have been enough' if step < final.steps else ''}",
     ]
     if not keeps:
         lines.append("no mix was foretold to keep what was asked for: that was left to stopping and merging")
@@ -139,5 +186,30 @@ def lines_of(outcome: Outcome, final: RunRecord, *, keeps: bool) -> list[str]:
         lines.append(f"{role} it is not shown that fine-tuning pays: the model is not surely better than the base")
     if outcome.share > 0:
         lines += [f"{role}, {verdict.words(system)}" for system in verdict.tests]
+    lines += [f"{role}, {_held(verdict, name, given)}" for name, given in outcome.asked.at_least.items()]
     lines += [f"nothing of role {verdict.role} stands for {name}" for name in verdict.untested]
     return lines
+
+
+def _held(verdict: Verdict, name: str, given: float | str) -> str:
+    """Say whether a bound held: of one that is relative to the base, by the paired difference to it."""
+    asked = f"at least {_bound_of(name, given)}"
+    if name in verdict.untested:
+        return f"{asked}: nobody knows, since nothing stands for {name}"
+    relative, least = bound(name, given)
+    test = verdict.tests["base"][name]
+    value, low, high = verdict.systems["model"][name]
+    said = f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    if relative:
+        value, low, high = test["difference"], test["low"], test["high"]
+        said = f"{value:+.3f} [{low:+.3f}, {high:+.3f}] against the base"
+    sure = low >= least - 1e-12 or high < least - 1e-12
+    return f"{asked}: {'kept' if value >= least - 1e-12 else 'broken'}{'' if sure else ', not surely'} ({said})"
+
+
+def _bound_of(name: str, given: float | str) -> str:
+    return f"{name}={given if isinstance(given, str) else f'{given:g}'}"
+
+
+def _mix(mix: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {share:.2f}" for name, share in mix.items() if share)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from mogrid.errors import ConfigError
 from mogrid.files import held, naming_a_full_disk, withdrawn
 from mogrid.frontier import Choice, choose_mix, next_pilots
-from mogrid.frontier.merges import Merges
 from mogrid.progress import status
-from mogrid.report.table import Table, markdown_text
+from mogrid.report.table import Table
 from mogrid.runs import Kind, RunRecord, RunStore
 from mogrid.sweep.cells import Cell
 from mogrid.sweep.measured import measured
@@ -24,16 +23,19 @@ from mogrid.trainer.keep import best_of, bound
 from mogrid.training.leaks import kept_leaks
 from mogrid.training.recipe import Recipe
 from mogrid.training.run import materials
-from mogrid.tune.outcome import Outcome, check_folder, keep_outcome, known_outcome, lines_of
-from mogrid.tune.page import write_page
+from mogrid.tune.handing import hand_back, hand_back_again, handed_back
+from mogrid.tune.outcome import Asked, Outcome, check_folder, keep_outcome, known_outcome, lines_of
 from mogrid.tune.session import MOST, SHARES, Session
-from mogrid.tune.shares import at_worst, choose_share, merges_of, values_of
+from mogrid.tune.shares import choose_share, values_of
 from mogrid.tune.stages import LEAST, Budget, Stages, candidates, importance_of, learned, pilot_mixes, spendable
 from mogrid.tune.verdict import Verdict, testing_recipe, verdict_of
 
 __all__ = ["tune"]
 
 _EXPLORED = (1.0, 2.0, 4.0)  # lengths of pilots that the first ones ask for
+# Of a folder: what a command that ends in bad input leaves there, and else what it takes away if it brought it.
+_WORTH = ("work/*/training", "work/*/steps.jsonl", "tune.json")
+_MAKES = (".lock", ".runs.lock", "cache", "claims", "leaks-*.json", "queries.jsonl.gz", "runs.jsonl", "work")
 _BESIDE: tuple[tuple[Kind, str], ...] = (("base", "base"), ("bm25", "BM25"))
 
 
@@ -76,7 +78,8 @@ def tune(
     Raises
     ------
     ConfigError
-        The budget is below three pilots, the base breaks a bound, or `out` holds another tune or what another command made.
+        The budget is below three pilots, the base breaks a bound, or `out` holds another tune or what another command
+        made.
     KeyboardInterrupt
         Ctrl-C or SIGTERM, after a checkpoint.
     """
@@ -86,26 +89,32 @@ def tune(
             raise ConfigError(f"at least {name}={asked}: the base model breaks it as it is; base can be kept")
     plain = _plain(recipe)
     check_folder(out)
+    with status(console, "reading the data"):
+        given = materials(plain, base)
+        given.judging.check()
     request = {
-        "recipe": plain.identity(), "preference": importance_of(recipe), "at_least": recipe.at_least,
-        "budget": {"flops": budget.flops, "hours": budget.hours}, "rivals": rivals,
+        "recipe": plain.identity(), "data": given.data, "preference": importance_of(recipe),
+        "at_least": recipe.at_least, "budget": {"flops": budget.flops, "hours": budget.hours}, "rivals": rivals,
     }  # fmt: skip
     known = known_outcome(out, request)
     if known is not None:
+        if not (dry_run or handed_back(out)):
+            with naming_a_full_disk(out), held(out / ".lock"):
+                hand_back_again(_Tune(recipe, plain, base, out, budget, console), known)
         return known
-    with status(console, "reading the data"):
-        materials(plain, base).judging.check()
     with tempfile.TemporaryDirectory(prefix="mogrid-") as scratch:
-        early = _Tune(recipe, plain, base, out if out.is_dir() else Path(scratch), budget, console)
+        early = _Tune(recipe, plain, base, Path(scratch), budget, console)
+        if (out / "cache").is_dir():
+            shutil.copytree(out / "cache", early.store / "cache")
         if budget.flops is not None:  # what cannot be afforded is said before anything is written
             stages = early.divided(budget.flops)
             if dry_run:
                 show(early.plan(stages))
                 return None
-        with withdrawn(out, "work/*/training", "work/*/steps.jsonl", "tune.json"), naming_a_full_disk(out):
+        with withdrawn(out, *_WORTH, makes=_MAKES), naming_a_full_disk(out):
             out.mkdir(parents=True, exist_ok=True)
             with held(out / ".lock"):
-                if early.store != out and (early.store / "cache").is_dir():  # what rows cost is known
+                if (early.store / "cache").is_dir():  # what rows cost is known
                     shutil.copytree(early.store / "cache", out / "cache", dirs_exist_ok=True)
                 session = _Tune(recipe, plain, base, out, budget, console, beside=early.beside)
                 if dry_run:  # one training said what an hour does; it is kept for the tune that follows
@@ -143,19 +152,21 @@ class _Tune(Session):
         stages = self.planned()
         show(self.plan(stages))
         rate = self.rate(stages, preference, bounds)
-        choice, path = self.mix(stages, rate, preference, bounds)
+        choice, path, pilots = self.mix(stages, rate, preference, bounds)
         final_recipe = self.plain.change({
             "mix": spendable(choice.mix, self.plain), "training.budget": float(f"{self.rest():.4g}"),
             "training.learning_rate": rate, "training.keep": "best", "preference": preference, "at_least": bounds,
         })  # fmt: skip
         (final,) = self.stage("final training", [self.cell(final_recipe, keep=True)])
-        share, merges, row = self.share("merges", final_recipe, final, base, preference, bounds)
+        share, merges = self.share("merges", final_recipe, final, base, preference, bounds)
         others = self.rivals(stages.total, rate, preference) if rivals else {}
         keep_outcome(self.store, request, None)
         verdict, name, notes = self.verdict(final_recipe, final, share, others, preference)
-        outcome = Outcome(verdict, share, [], self.costs, path)
+        asked = Asked(dict(preference), dict(self.recipe.at_least), self.recipe.seed, rate, stages.rates)
+        runs = {"model": [name], "merges": merges, "pilots": pilots}
+        outcome = Outcome(verdict, share, [], self.costs, path, asked, runs)
         outcome.lines = [*lines_of(outcome, final, keeps=choice.keeps), *notes]
-        self.hand_back(name, outcome, choice, merges, row, preference)
+        hand_back(self, outcome, choice.laws)
         keep_outcome(self.store, request, outcome)
         return outcome
 
@@ -167,9 +178,10 @@ class _Tune(Session):
             relative, number = bound(name, asked)
             found[name] = number + (own if relative else 0.0)
             if found[name] > own + 1e-12:
+                most = math.floor(own * 1e4) / 1e4  # not rounded up: what is said to be kept has to be
                 raise ConfigError(
-                    f"at least {name}={found[name]:.4f}: the base model has {own:.4f} on select-role data, and breaks "
-                    f"it as it is; any bound up to {own:.4f} can be kept"
+                    f"at least {name}={asked}: the base model has {most:.4f} on select-role data, and breaks it as it "
+                    f"is; any bound up to {most:.4f} can be kept"
                 )
         return found
 
@@ -178,22 +190,25 @@ class _Tune(Session):
         if not stages.rates:
             return self.plain.training.learning_rate
         equal = pilot_mixes(self.plain)[0]
-        records = self.stage("learning rates", [self.pilot(equal, rate, stages.rate_flops) for rate in stages.rates])
+        records = self.stage(
+            "learning rates", [self.pilot(equal, rate, stages.rate_flops, tries=True) for rate in stages.rates]
+        )
         values = [{name: own["ndcg"] for name, own in record.objectives.items()} for record in records]
         return stages.rates[best_of(preference, bounds)(values)]
 
     def mix(
         self, stages: Stages, rate: float, preference: Mapping[str, float], bounds: Mapping[str, float]
-    ) -> tuple[Choice, list[tuple[str, dict[str, float], str]]]:
-        """Return the mix of the final training, and how the choice came about."""
-        goal: dict[str, Any] = {"preference": preference, "at_least": bounds}
+    ) -> tuple[Choice, list[tuple[str, dict[str, float], str]], list[str]]:
+        """Return the mix of the final training, how the choice came about, and the pilots that it is of."""
+        needed = {name: least for name, least in bounds.items() if least > 0}  # nothing is below 0
+        goal: dict[str, Any] = {"preference": preference, "at_least": needed}
         if not stages.mixes:
             only = Choice(pilot_mixes(self.plain)[0], 0.0, 1.0, True, True, None, None, "there is one objective")
-            return only, [("baselines", only.mix, only.why)]
+            return only, [("baselines", only.mix, only.why)], []
         cells = [self.pilot(mix, rate, flops) for flops in stages.levels for mix in stages.mixes]
         self.stage("mixes", cells)
         if rate in stages.rates:
-            cells.insert(0, self.pilot(stages.mixes[0], rate, stages.rate_flops))
+            cells.insert(0, self.pilot(stages.mixes[0], rate, stages.rate_flops, tries=True))
         path = []
         for after in ("mixes", "more pilots"):
             names = list(dict.fromkeys(cell.name for cell in cells))
@@ -214,13 +229,13 @@ class _Tune(Session):
                 more.append(cell)
             self.stage("more pilots", more)
             cells += more
-        return choice, path
+        return choice, path, names
 
     def share(
         self, stage: str, recipe: Recipe, trained: RunRecord, base: RunRecord, preference: Mapping[str, float],
         bounds: Mapping[str, float], *, counted: bool = True,
-    ) -> tuple[float, Merges, int]:  # fmt: skip
-        """Return how much of a trained model to take, by merges with the base on select-role data."""
+    ) -> tuple[float, list[str]]:  # fmt: skip
+        """Return how much of a trained model to take, by merges with the base on select-role data, and these runs."""
         cells = [
             self.cell(
                 recipe, f"{trained.label}, merged {share:g} with base", "merged", parents=_parents(trained, share)
@@ -230,9 +245,8 @@ class _Tune(Session):
         records = [base, *self.stage(stage, cells, counted=counted), trained]
         places = materials(self.plain, self.base).judging.objectives
         values = [values_of(record, places, "select") for record in records]
-        row = choose_share(values, preference, bounds, self.worst)
-        shares = (0.0, *SHARES, 1.0)
-        return shares[row], merges_of(shares, [at_worst(value, self.worst) for value in values]), row
+        share = (0.0, *SHARES, 1.0)[choose_share(values, preference, bounds, self.worst)]
+        return share, [record.name for record in records]
 
     def rivals(
         self, total: float, rate: float, preference: Mapping[str, float]
@@ -271,27 +285,6 @@ class _Tune(Session):
         places = {name: own for name, own in given.judging.objectives.items() if name in shown}
         notes = self.narrow(places, records["base"], role)
         return verdict_of(records, places, preference, role), cells["model"].name, notes
-
-    def hand_back(
-        self, name: str, outcome: Outcome, choice: Choice, merges: Merges, row: int, preference: Mapping[str, float]
-    ) -> None:
-        """Put the model in place, with its card, and the page beside it."""
-        partial = self.store / ".model.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(RunStore(self.store).folder(name) / "model", partial)
-        head: dict[str, Any] = {"library_name": "sentence-transformers", "pipeline_tag": "sentence-similarity"}
-        head |= {"base_model": self.recipe.model.path} if self.recipe.model.path else {}
-        head |= {"tags": ["sentence-transformers", "mogrid", "dense-retrieval", "multi-objective"]}
-        lines = ["---", yaml.safe_dump(head, sort_keys=False).strip(), "---", "", f"# {markdown_text(self.store.name)}"]
-        lines += ["", f"A dense retriever tuned with mogrid on {self.budget}.", ""]
-        lines += [f"- {markdown_text(line)}" for line in outcome.lines]
-        for table in outcome.tables():
-            lines += ["", f"## {table.title}", "", table.markdown()]
-        (partial / "README.md").write_text("\n".join(lines), "utf-8")
-        shutil.rmtree(self.store / "model", ignore_errors=True)
-        partial.rename(self.store / "model")
-        with status(self.console, "drawing"):
-            write_page(self.store, outcome.lines, outcome.tables(), choice, merges, row, preference)
 
 
 def _parents(trained: RunRecord, share: float) -> tuple[tuple[str, float], ...]:

@@ -93,11 +93,15 @@ class Session:
         self, recipe: Recipe, label: str = "", kind: Kind = "trained", *, parents: Sequence[tuple[str, float]] = (),
         keep: bool = False,
     ) -> Cell:  # fmt: skip
-        equal = min(recipe.shares.values()) > 0 and recipe.shares == pilot_mixes(self.plain)[0]  # of whole rows
-        label = label or ("equal mix" if equal else default_label(recipe))
+        label = label or self.label(recipe)
         name = materials(recipe, self.base).name(label, kind, dict(parents))
         cost = float(recipe.training.budget or 1.0) if kind == "trained" else 1.0
         return Cell(name, label, kind, recipe, self.base, self.store, tuple(parents), keep, cost)
+
+    def label(self, recipe: Recipe) -> str:
+        """Return what a run is called; the equal mix is so in the whole rows of a batch, too."""
+        equal = len(recipe.shares) > 1 and min(recipe.shares.values()) > 0
+        return "equal mix" if equal and recipe.shares == pilot_mixes(self.plain)[0] else default_label(recipe)
 
     def stage(self, name: str, cells: Sequence[Cell], *, counted: bool = True) -> list[RunRecord]:
         """Run what is not finished of a stage; return its records in the order of the cells."""
@@ -192,9 +196,13 @@ class Session:
             note="stages without trainings judge alone; what pilots leave goes to the final training",
         )  # fmt: skip
 
-    def pilot(self, mix: Mapping[str, float], rate: float, flops: float, more: int = 0) -> Cell:
+    def pilot(
+        self, mix: Mapping[str, float], rate: float, flops: float, more: int = 0, *, tries: bool = False
+    ) -> Cell:  # fmt: skip
+        """Return a pilot's cell; one that tries a learning rate is called so."""
         changes = {"mix": dict(mix), "training.budget": float(f"{flops:.4g}"), "training.learning_rate": rate}
-        return self.cell(self.plain.change({**changes, "seed": self.plain.seed + more}))
+        recipe = self.plain.change({**changes, "seed": self.plain.seed + more})
+        return self.cell(recipe, f"{self.label(recipe)}, learning rate {rate:g}" if tries else "")
 
 
 def _drain_here(name: str, cells: Sequence[Cell], store: Path, console: Console) -> None:

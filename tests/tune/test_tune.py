@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,10 @@ def tuned(tmp_path_factory) -> Path:
 def again(folder: Path, *more: str) -> list[str]:
     command = ["tune", str(folder / "run.yaml"), "--budget", BUDGET, "--out", str(folder / "out"), "--rivals"]
     return [*command, "--preference", "ood=2,effectiveness=1", *more]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_pilots_are_a_small_part_of_what_is_counted(tuned) -> None:
@@ -80,6 +86,69 @@ def test_a_second_look_is_read_from_the_record_or_refused(tuned, capsys) -> None
     assert (tuned / "out" / "runs.jsonl").read_bytes() == before
 
 
+def test_what_was_asked_is_told_on_card_page_and_record(tuned) -> None:
+    outcome = json.loads((tuned / "out" / "tune.json").read_text())["outcome"]
+    assert outcome["asked"]["preference"] == {"ood": 2, "effectiveness": 1}
+    assert outcome["asked"]["rate"] == 0.02
+    asked = "asked for: preference ood 2, effectiveness 1; seed 3"
+    rate = "learning rate: 0.02, the recipe's; no other was tried"
+    assert outcome["lines"][:2] == [asked, rate]
+    card = (tuned / "out" / "model" / "README.md").read_text()
+    page = html.unescape((tuned / "out" / "tune.html").read_text())
+    for said in (asked, rate):
+        assert said in card
+        assert said in page
+
+
+def test_what_was_removed_is_made_again_or_what_is_missing_is_said(tuned, tmp_path, capsys) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tuned, copy)
+    out, records = copy / "out", (copy / "out" / "runs.jsonl").read_bytes()
+    before = files(out)
+    shutil.rmtree(out / "model")
+    (out / "tune.html").unlink()
+    assert main(again(copy)) == 0
+    assert (out / "runs.jsonl").read_bytes() == records
+    assert files(out / "model") == {name[6:]: value for name, value in before.items() if name.startswith("model/")}
+    page = before["tune.html"].decode().replace(str(tuned), str(copy))
+    assert (out / "tune.html").read_text() == page
+    shutil.rmtree(out / "model")
+    shutil.rmtree(out / "work")
+    assert main(again(copy)) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(rf"mogrid: {out}: there is no model/, nor {out}/work/model-.*, which it is made of; .*", said)
+
+
+def test_other_data_are_another_tune(tuned, tmp_path, capsys) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tuned, copy)
+    corpus = copy / "data" / "south" / "corpus.jsonl"  # test-role data
+    corpus.write_text(corpus.read_text().replace("ba", "bo"))
+    assert main(again(copy)) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"mogrid: {copy / 'out'} holds a tune on other data; name another folder"
+    )
+
+
+def test_of_one_objective_a_rate_is_found_and_told(tmp_path, capsys) -> None:
+    recipe = write_recipe(tmp_path, objectives={"topic": {"datasets": "home"}})
+    command = ["tune", str(recipe), "--budget", BUDGET, "--out", str(tmp_path / "out"), "--at-least", "topic=base"]
+    assert main([*command, "--rivals"]) == 0
+    outcome = json.loads((tmp_path / "out" / "tune.json").read_text())["outcome"]
+    assert "equal mix" not in outcome["verdict"]["systems"]
+    assert {"topic only", "topic only, half merged with base"} < outcome["verdict"]["systems"].keys()
+    asked = outcome["asked"]
+    labels = {record.label for record in RunStore(tmp_path / "out")}
+    assert {f"topic only, learning rate {rate:g}" for rate in asked["rates"]} < labels
+    assert len(asked["rates"]) == 3
+    final = next(record for record in RunStore(tmp_path / "out") if record.best)
+    assert final.recipe["training"]["learning_rate"] == asked["rate"]
+    said = capsys.readouterr().out
+    assert f"learning rate: {asked['rate']:g}, the best of 0.00667, 0.02, 0.06, by pilots\n" in said
+    assert "asked for: preference topic 1; at least topic=base; seed 3\n" in said
+    assert re.search(r"\non test-role data, at least topic=base: (kept|broken)(, not surely)? \(.* the base\)\n", said)
+
+
 def test_a_dry_run_says_what_each_stage_costs_and_writes_nothing(tmp_path, capsys) -> None:
     command = ["tune", str(write_recipe(tmp_path)), "--dry-run", "--out", str(tmp_path / "out")]
     assert main([*command, "--budget", "3e10"]) == 0
@@ -111,10 +180,6 @@ def test_one_recipe_trains_and_tunes_into_folders_of_their_own(tmp_path, capsys)
     assert f"model: {tmp_path / 'out-tune' / 'model'}" in capsys.readouterr().out
     assert (tmp_path / "out" / "model" / "model.safetensors").read_bytes() == weights
     assert main(["train", str(recipe)]) == 0  # finished already
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_what_another_command_made_is_refused_and_left_as_it_is(tuned, tmp_path, capsys) -> None:
@@ -160,17 +225,33 @@ def test_what_another_command_made_is_refused_and_left_as_it_is(tuned, tmp_path,
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(tmp_path, capsys, flags, said) -> None:
-    assert main(["tune", str(write_recipe(tmp_path)), *flags, "--out", str(tmp_path / "out")]) == 2
+    recipe = str(write_recipe(tmp_path))
+    assert main(["tune", recipe, *flags, "--out", str(tmp_path / "new" / "out")]) == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "old").mkdir()
+    assert main(["tune", recipe, *flags, "--out", str(tmp_path / "old")]) == 2
+    assert list((tmp_path / "old").iterdir()) == []
+
+
+@pytest.mark.parametrize("more", [["--dry-run"], []])
+def test_a_file_is_no_folder(tmp_path, capsys, more) -> None:
+    (tmp_path / "file").write_text("mine")
+    for out in ("file", "file/inner"):
+        command = ["tune", str(write_recipe(tmp_path)), "--budget", "3e10", "--out", str(tmp_path / out)]
+        assert main([*command, *more]) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said == f"mogrid: {tmp_path / 'file'} is a file; name a folder with --out DIR"
 
 
 def test_a_bound_that_the_base_breaks_is_said_before_anything_is_trained(tmp_path, capsys) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("kept")
     command = ["tune", str(write_recipe(tmp_path)), "--budget", BUDGET, "--out", str(tmp_path / "out")]
     assert main([*command, "--at-least", "ood=.9"]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert re.fullmatch(r"mogrid: at least ood=0.9000: the base model has (.*) on .* up to \1 can be kept", said)
-    assert not (tmp_path / "out").exists()
+    assert re.fullmatch(r"mogrid: at least ood=0.9: the base model has (.*) on .* up to \1 can be kept", said)
+    assert list(files(tmp_path / "out")) == ["mine"]
 
 
 def test_where_fine_tuning_does_not_pay_the_base_is_handed_back(tuned, tmp_path, capsys) -> None:
