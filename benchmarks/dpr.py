@@ -46,7 +46,7 @@ from mogrid.report.page import store_page
 from mogrid.report.results import results_table
 from mogrid.report.scales import front_of
 from mogrid.report.table import Table, cell, printer
-from mogrid.runs import RunRecord, RunStore
+from mogrid.runs import RunRecord, RunStore, told_apart
 from mogrid.runs.summary import summarise
 from mogrid.sweep.cells import Cell, cells_of
 from mogrid.sweep.grid import Sweep, SweepSettings, expand
@@ -179,9 +179,10 @@ def run(job: Job, console: Console, printed: Console) -> None:
     made, chosen = _kept_plan(job, laws, given, budget)
     cells = drain(job, finals(job, chosen), "finals", console)
     store = RunStore(job.out / "finals")
-    label = next(c.label for c in cells if c.kind == "trained" and c.recipe.mix == chosen["mix"])
+    own = next(c.name for c in cells if c.kind == "trained" and c.recipe.mix == chosen["mix"])
     with status(console, "reading the finals"):
-        records = [store.read(name) for name in dict.fromkeys(cell.name for cell in cells)]
+        records = told_apart([store.read(name) for name in dict.fromkeys(cell.name for cell in cells)])
+    label = next(record.label for record in records if record.name == own)
     _show(job, given, laws, made, records, label, printed)
     printed.print(f"{time.monotonic() - started:.0f} s; everything lies in {job.out}", highlight=False)
 

@@ -31,7 +31,7 @@ from mogrid.report.figures.exchange import plot_exchange
 from mogrid.report.results import results_table, said_of_laws
 from mogrid.report.scales import Scale, scales_of
 from mogrid.report.table import printer
-from mogrid.runs import RunRecord, RunStore
+from mogrid.runs import RunRecord, RunStore, told_apart
 from mogrid.runs.summary import summarise
 from mogrid.sweep.grid import Sweep, sweep_of
 from mogrid.sweep.measured import measured
@@ -89,7 +89,7 @@ def show_study(name: str, store: Path, console: Console) -> None:
     """Draw the tables, laws and figures of a study from its records alone."""
     study, sweep = read_study(name)
     runs = RunStore(store)
-    records = list(runs.records())
+    records = told_apart(list(runs.records()))
     if not records:
         raise DataError(f"{store}: no finished run; leave --show out to make some")
     console.print(study.title, style="bold")

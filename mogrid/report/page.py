@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from mogrid.report.html import Chart, Figure, Note, Report
 from mogrid.report.results import results_table, said_of_laws
 from mogrid.report.scales import Scale, front_of, scales_of
 from mogrid.report.table import Table, cell
-from mogrid.runs import RunRecord, RunStore, seconds_of
+from mogrid.runs import RunRecord, RunStore, seconds_of, told_apart
 from mogrid.runs.summary import summarise
 
 __all__ = ["store_page"]
@@ -65,7 +66,7 @@ def store_page(
     DataError
         There is no finished training, or a record cannot be read.
     """
-    records = list(store.records(queries=False))
+    records = told_apart(list(store.records(queries=False)))
     try:
         scales = scales_of(records)
     except DataError as error:
@@ -241,7 +242,7 @@ def _results(store: RunStore, scale: Scale, records: Sequence[RunRecord], draws:
     if role not in roles:
         return Note("Results", "The runs were judged by their objectives alone: the recipe has no `evaluation`.")
     baseline = next((record.label for record in scale.others if record.kind == "base"), "")
-    whole = [store.read(record.name) for record in chosen]
+    whole = [replace(store.read(record.name), label=record.label, model=record.model) for record in chosen]
     if not any(result.queries for record in whole for result in record.results):
         return Note("Results", "The store does not hold the values of single queries that intervals and tests need.")
     summary = summarise(whole, role, baseline=baseline, draws=draws)

@@ -9,12 +9,10 @@ import numpy as np
 
 from mogrid.errors import DataError
 from mogrid.frontier import Front
-from mogrid.runs import RunRecord
+from mogrid.runs import RunRecord, told_apart
+from mogrid.runs.apart import by_scale
 
 __all__ = ["Scale", "front_of", "scales_of"]
-
-_NEAR = 1.3
-"""Trainings whose FLOPs differ by less are of one scale: as many pairs of other objectives cost that much more."""
 
 
 @dataclass(frozen=True)
@@ -44,26 +42,22 @@ class Scale:
     def rows(self, records: Sequence[RunRecord]) -> list[RunRecord]:
         """Return what stands in a table of this scale: BM25 of all records, the base, the trained and the merged."""
         base, merged = ([r for r in self.others if r.kind == kind] for kind in ("base", "merged"))
-        return [*(r for r in records if r.kind == "bm25"), *base, *self.trained, *merged]
+        bm25 = (r for r in told_apart(records) if r.kind == "bm25")
+        return [*bm25, *base, *self.trained, *merged]
 
 
 def scales_of(records: Sequence[RunRecord]) -> list[Scale]:
     """Group runs into scales, the one with most strategies first, then by size and FLOPs.
+
+    Runs of one label that are no seeds of one recipe come back with labels that tell them apart, see `told_apart`.
 
     Raises
     ------
     DataError
         Nothing was trained.
     """
-    groups: list[list[RunRecord]] = []
-    for record in sorted(
-        (r for r in records if r.kind == "trained"), key=lambda r: (r.parameters, r.model, r.total_flops)
-    ):
-        last = groups[-1] if groups else []
-        if last and last[0].model == record.model and record.total_flops <= _NEAR * last[0].total_flops:
-            last.append(record)
-        else:
-            groups.append([record])
+    records = told_apart(records)
+    groups = by_scale(records)
     if not groups:
         raise DataError("no finished training")
     found = []

@@ -11,7 +11,7 @@ import numpy as np
 from mogrid.config import parse_changes
 from mogrid.errors import ConfigError, DataError
 from mogrid.frontier import Measurements
-from mogrid.runs import RunRecord, RunStore
+from mogrid.runs import RunRecord, RunStore, told_apart
 from mogrid.training.recipe import FREE, Recipe
 
 __all__ = ["Measured", "measured"]
@@ -65,8 +65,9 @@ def measured(store: RunStore, where: Sequence[str] = (), names: Sequence[str] | 
         Recipes differ in a field that laws are not over: which, with its values.
     """
     wanted = parse_changes(where)
-    some = store.records(queries=False) if names is None else (store.read(name, queries=False) for name in names)
-    trained = [r for r in some if r.kind == "trained" and r.solver == "fixed"]
+    known = {record.name: record for record in told_apart(list(store.records(queries=False)))}
+    some = known if names is None else (store.read(name, queries=False).name for name in names)
+    trained = [r for name in some if (r := known[name]).kind == "trained" and r.solver == "fixed"]
     if not trained:
         raise DataError(f"{store.root}: no finished training with a static mix; run mogrid sweep first")
     full = [(record, _flat(Recipe.model_validate(dict(record.recipe)).model_dump(mode="json"))) for record in trained]
@@ -88,7 +89,7 @@ def measured(store: RunStore, where: Sequence[str] = (), names: Sequence[str] | 
 
     base: dict[str, dict[str, np.ndarray]] = {metric: {} for metric in metrics}
     used = {record.model for record in records}
-    for record in store.records(queries=False):
+    for record in known.values():
         if record.kind == "base" and record.model in used and record.data == records[0].data:
             for metric in metrics:
                 if all(metric in record.objectives.get(name, {}) for name in names):
@@ -104,7 +105,7 @@ def measured(store: RunStore, where: Sequence[str] = (), names: Sequence[str] | 
         values={m: table([{n: r.objectives[n][m] for n in names} for r in records]) for m in metrics},
         seeds=tuple(record.seed for record in records),
         spend=tuple(record.spend for record in records),
-        base={metric: known for metric, known in base.items() if known},
+        base={metric: values for metric, values in base.items() if values},
     )
     models: dict[str, Recipe] = {}
     for record, recipe in zip(records, recipes, strict=True):
