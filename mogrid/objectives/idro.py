@@ -59,7 +59,8 @@ class IDRO(WeightedDomainLoss):
                     "IDRO needs gradients of parameters: train with gradients 'exact', 'last_layers' or 'sketch'"
                 )
             flat = [torch.zeros_like(p) if g is None else g for g, p in zip(parts, parameters, strict=True)]
-            rows[domain] = torch.cat([g.flatten().to(rows.dtype) for g in flat])
+            dense = [g.to_dense() if g.is_sparse else g for g in flat]  # those of embeddings name the rows they move
+            rows[domain] = torch.cat([g.flatten().to(rows.dtype) for g in dense])
         values, rows = sum_over_ranks(values), sum_over_ranks(rows)
         if not bool(torch.isfinite(rows).all() and torch.isfinite(values).all()):
             return self.log_weights

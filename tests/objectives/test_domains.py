@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from mogrid.errors import ConfigError, DataError
 from mogrid.flops import FlopLedger
 from mogrid.objectives import IDRO, BalancedERM, DomainDRO, InfoNCE, RotatingUnseenDomain, SmoothWorstDomain
+from mogrid.retrieval.adapters import sparse_embeddings
 from mogrid.retrieval.models import build_retriever
 from tests.objectives.test_objectives import columns
 
@@ -100,6 +102,20 @@ def test_idro_by_hand() -> None:
         torch.testing.assert_close(gradient(loss, result), weights @ GRADIENTS)
     assert loss.weights.argmax() == 2  # high, and it helps both others
     assert float(loss.weights.min()) >= 0.02
+
+
+def test_idro_moves_as_far_where_gradients_of_embeddings_are_sparse(model, texts) -> None:
+    """As a training on a processor has them, see `sparse_embeddings`."""
+    features, labels = columns(model, texts[:6], texts[1:7]), torch.tensor([0, 0, 0, 1, 1, 1])
+    model.train()
+    moved = []
+    for sparse in (nullcontext(), sparse_embeddings(model)):
+        loss = IDRO(InfoNCE(model, temperature=0.1), 2)
+        with sparse:
+            loss(features, labels)
+        moved.append(loss.weights)
+    torch.testing.assert_close(*moved)
+    assert float((moved[0] - 0.5).abs().max()) > 1e-4
 
 
 def test_idro_does_not_chase_a_domain_that_helps_nobody() -> None:
