@@ -8,7 +8,9 @@ import logging
 import multiprocessing as mp
 import os
 import queue
+import secrets
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +33,7 @@ __all__ = ["Halt", "run_in_processes", "threads_of"]
 _POLL = 0.5  # seconds
 _LEAVE = 60.0  # seconds that a worker has for its checkpoint
 _SOON = 5.0  # seconds that one has who waits
+_STALE = 3600.0  # seconds after which nobody is left to see that a stop was asked for
 _LOOK = 2.0  # seconds between two looks at whether the parent is there
 
 
@@ -39,6 +42,25 @@ class Halt:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    @classmethod
+    def of_this_process(cls, folder: Path) -> Halt:
+        """Return one that no other process asks by, now or later; left-overs of processes that ended are removed.
+
+        Parameters
+        ----------
+        folder : Path
+            Where it lies, seen by all workers.
+        """
+        here = "".join(c if c.isalnum() else "-" for c in socket.gethostname()) or "host"
+        for path in folder.glob(f"halt-{here}-*"):
+            process = path.name.removeprefix(f"halt-{here}-").partition("-")[0]
+            # Other machines' processes cannot be looked for, nor those of a container that calls itself like this one:
+            # of those an old file is gone, since workers look at each step.
+            with suppress(OSError):
+                if not _alive(process) and time.time() - path.stat().st_mtime > _STALE:
+                    path.unlink()
+        return cls((folder / f"halt-{here}-{os.getpid()}-{secrets.token_hex(4)}").absolute())
 
     def __call__(self) -> bool:
         return self.path.exists()
@@ -51,6 +73,17 @@ class Halt:
     def clear(self) -> None:
         """Take it back, when nobody is left to be asked."""
         self.path.unlink(missing_ok=True)
+
+
+def _alive(process: str) -> bool:
+    """Return whether there is a process of that number on this machine."""
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError, OverflowError):
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def run_in_processes(
@@ -82,7 +115,8 @@ def run_in_processes(
     Raises
     ------
     CellError
-        The first failure, after the other workers stopped at a checkpoint.
+        The first failure, after the other workers stopped at a checkpoint; or that they stopped though neither this
+        process nor a failure asked them to.
     KeyboardInterrupt
         Ctrl-C, likewise.
     """
@@ -90,7 +124,7 @@ def run_in_processes(
     members = crew.members[: min(workers, len(cells))]
     for _, inbox in members:
         inbox.put((list(cells), work, halt))
-    failure, interrupted = "", False
+    failure, interrupted, stopped = "", False, False
     answers = 0
     try:
         while answers < len(members):
@@ -98,6 +132,7 @@ def run_in_processes(
                 look()
                 kind, message = crew.said.get(timeout=_POLL)
                 answers += 1
+                stopped = stopped or kind == "stopped"
                 if kind == "error":
                     failure = failure or message
                     halt.set()
@@ -117,6 +152,8 @@ def run_in_processes(
         raise CellError(failure)
     if interrupted:
         raise KeyboardInterrupt
+    if stopped:
+        raise CellError(f"the workers were asked to stop by {halt.path}, which this process did not write")
 
 
 @dataclass

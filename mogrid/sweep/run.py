@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -86,7 +85,7 @@ def drain_cells(
         return
     if executor == "processes" and workers > 1:
         _heal(view.cells, console)
-    halt = Halt((store / "claims" / f"halt-{os.getpid()}").absolute())
+    halt = Halt.of_this_process(store / "claims")
     with Progress(console, f"{len(view.cells)} of {len(cells)} runs", total=float(view.total)) as bar:
 
         def look() -> None:

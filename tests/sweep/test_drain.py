@@ -161,6 +161,38 @@ def test_a_process_that_dies_is_noticed(tmp_path) -> None:
         run_in_processes(cells(tmp_path, 1), die, Halt(tmp_path / "halt"), workers=1)
 
 
+def test_a_halt_that_another_process_left_stops_nothing(tmp_path) -> None:
+    """A killed parent's stays behind; a process with its number, here or in a container, is another one."""
+    left = Halt.of_this_process(tmp_path)
+    left.set()
+    (tmp_path / f"halt-{os.getpid()}").touch()
+    own = Halt.of_this_process(tmp_path)
+    assert not own()
+    run_in_processes(cells(tmp_path / "runs", 1), write, own, workers=1)
+    assert len(RunStore(tmp_path / "runs")) == 1
+
+
+def test_halts_of_processes_that_ended_are_removed(tmp_path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    mine = Halt.of_this_process(tmp_path)
+    theirs = str(mine.path).replace(f"-{os.getpid()}-", f"-{ended.pid}-")
+    gone, fresh = Halt(Path(f"{theirs}1")), Halt(Path(f"{theirs}2"))
+    for halt in (mine, gone, fresh):
+        halt.set()
+    for halt in (mine, gone):
+        os.utime(halt.path, (0, 0))
+    Halt.of_this_process(tmp_path)
+    assert (mine(), gone(), fresh()) == (True, False, True)
+
+
+def test_a_stop_that_nobody_here_asked_for_is_said(tmp_path) -> None:
+    halt = Halt(tmp_path / "halt")
+    halt.set()
+    with pytest.raises(CellError, match=r"asked to stop by .*halt, which this process did not write"):
+        run_in_processes(cells(tmp_path / "runs", 2), write, halt, workers=1)
+
+
 def test_ctrl_c_leaves_a_checkpoint(tmp_path) -> None:
     def look() -> None:
         if (tmp_path / "started").exists() and not (tmp_path / "asked").exists():
