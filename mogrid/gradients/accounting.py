@@ -85,6 +85,11 @@ class Accounting:
     # -- losses ----------------------------------------------------------------------------------------------------
 
     def _note(self, name: str, loss: Tensor) -> None:
+        if not isinstance(loss, Tensor) or loss.dim():
+            found = f"of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"{type(loss).__name__} {loss!r}"
+            raise ConfigError(
+                f"the loss of {name!r} is {found}: expected a scalar tensor, such as a mean over the batch"
+            )
         if not loss.requires_grad:
             raise ConfigError(f"the loss of {name!r} has no gradient: nothing that is trained reaches it")
         value = loss.detach().double()

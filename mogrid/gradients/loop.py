@@ -47,7 +47,8 @@ def backward(
     Raises
     ------
     ConfigError
-        No solver, both are given, or a representation that is in no graph.
+        No solver; no losses, or one that is no scalar or has no gradient (it is named); both of representations and
+        probe, or a representation that is in no graph.
 
     Examples
     --------
@@ -65,6 +66,8 @@ def backward(
         if probe is not None:
             raise ConfigError("representations and probe: give one of the two")
         probe = Representations(representations)
+    if not named:
+        raise ConfigError("losses: got none; give one scalar for each objective")
     engine = GradientEngine(parameters, tuple(named), solver, gradient_statistics=gradient_statistics, probe=probe)
     report = engine.accumulate({name: partial(_given, loss) for name, loss in named.items()}, shared_graph=True)
     assert report is not None  # a single micro-batch is the final one

@@ -203,6 +203,24 @@ def test_a_loss_without_a_gradient_is_named(statistics) -> None:
     assert p.grad is None
 
 
+@pytest.mark.parametrize(
+    ("losses", "said"),
+    [
+        (lambda x: {}, "losses: got none"),
+        (lambda x: {"a": x.sum(), "b": x * 2}, r"the loss of 'b' is of shape \(2,\): expected a scalar"),
+        (lambda x: [x.sum(), x[:1]], r"the loss of '1' is of shape \(1,\): expected a scalar"),
+        (lambda x: {"a": 0.5}, "the loss of 'a' is float 0.5: expected a scalar"),
+    ],
+)
+@pytest.mark.parametrize("solver", [MGDA, FAMO, FixedWeights])
+def test_losses_that_cannot_be_used_are_one_line(losses, said, solver) -> None:
+    x = nn.Parameter(torch.ones(2))
+    with pytest.raises(ConfigError, match=f"^{said}") as error:
+        backward(losses(x), [x], solver())
+    assert "\n" not in str(error.value)
+    assert x.grad is None
+
+
 def test_a_gradient_that_overflows_under_a_scaler_is_left_to_it() -> None:
     p = nn.Parameter(torch.ones(2))
     engine = GradientEngine([p], ("a", "b"), FixedWeights(), gradient_statistics=False)
