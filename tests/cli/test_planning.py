@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -165,3 +167,32 @@ def test_a_plan_says_what_its_rivals_would_need_but_not_past_a_bound(store, caps
     assert capsys.readouterr().out.count("is foretold to need") >= 1
     assert planned(store, *asked, "--metric", "ndcg", "--at-least", "ood=.01") == 0
     assert "is foretold to need" not in capsys.readouterr().out
+
+
+def test_a_front_says_of_what_it_is(store, tmp_path, capsys) -> None:
+    assert main(["frontier", str(store)]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^Front in CE \(nats\), lower is better: mini, 1 layers, [0-9.e+]+ FLOPs a run$", out, re.M)
+    (hypervolume,) = re.findall(r"^hypervolume .*$", out, re.M)
+    assert "[" not in hypervolume
+    assert "over seeds" not in out
+    (others,) = re.findall(r"^one of 6 scales of the store; others: (.*)$", out, re.M)
+    assert len(others.split("; ")) == 5
+    asked = shlex.split(others.split("; ")[-1])
+    assert main(["frontier", str(store), *asked, "--metric", "ndcg", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["metric"], found["better"], found["model"]) == ("ndcg", "higher", asked[1])
+    assert found["flops"] == pytest.approx(float(asked[3]), rel=0.01)
+    assert found["hypervolume"][1:] == [None, None]
+    assert len(found["other_scales"]) == 5
+    write_store(tmp_path, 2, layers=(1,), totals=(1280,), solvers=(), queries=2)
+    assert main(["frontier", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"hypervolume \S+ \[\S+, \S+\] of these runs \(95 % over seeds\)", out)
+    assert "one of" not in out
+
+
+@pytest.mark.parametrize("flops", ["0", "-1", "nan", "inf"])
+def test_flops_that_no_run_has_are_one_line(store, capsys, flops) -> None:
+    assert main(["frontier", str(store), f"--flops={flops}"]) == 2
+    assert "--flops must be a number above 0" in capsys.readouterr().err
