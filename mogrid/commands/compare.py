@@ -59,6 +59,7 @@ def _show(found: Comparison) -> None:
         tested = row.low is not None and row.high is not None and row.p_value is not None
         sign = mark(row.difference, row.p_value) if row.p_value is not None else ""
         half = (row.high - row.low) / 2 if row.low is not None and row.high is not None else None
+        half = None if row.queries == 1 else half  # one query has nothing to resample
         where = row.place + ("" if row.group == "all" else f", {row.group}" if row.place else row.group)
         rows.append(
             (

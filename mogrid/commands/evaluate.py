@@ -179,7 +179,8 @@ def _show(result: Evaluation, *, sampled: bool) -> None:
         p = row["p_against_bm25"]
         sign = "" if p is None else mark(row["ndcg"] - bm25[row["domain"], row["condition"]], p)
         changed = "" if row["changed"] is None else f", {row['condition']} ({row['changed']:.0%})"
-        ndcg = cell(row["ndcg"], (high - low) / 2, mark=sign)
+        half = (high - low) / 2 if row["queries"] > 1 else None  # one query has nothing to resample
+        ndcg = cell(row["ndcg"], half, mark=sign)
         entropy = "" if row["ce"] is None else cell(row["ce"], digits=2)
         name = f"{row['domain']}{changed}"
         rows.append((name, f"{row['queries']:,}", row["system"], ndcg, cell(row["rr"]), cell(row["recall"]), entropy))

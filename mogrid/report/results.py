@@ -49,7 +49,8 @@ def results_table(
             test = row.tests.get(measure.name)
             sign = "" if test is None else mark(test.difference, test.p_value)
             known = measure.name in row.values
-            cells.append(cell(row.values[measure.name], row.widths[measure.name], mark=sign) if known else "-")
+            half = row.widths.get(measure.name) or None  # one query of one seed has nothing to resample
+            cells.append(cell(row.values[measure.name], half, mark=sign) if known else "-")
         collapsed = " (collapsed)" if row.collapsed else ""
         rows.append((f"{name(row)}{collapsed}", *(_ABOUT[key](row) for key in about), *cells))
     note = "± half of a 95 % interval over queries and, of several, seeds."

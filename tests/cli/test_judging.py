@@ -62,6 +62,26 @@ def test_evaluate(place, tmp_path, capsys) -> None:
     assert found.tests()["in", "clean"].p_value < 0.05
 
 
+def test_one_query_has_no_interval(place, tmp_path, capsys) -> None:
+    """Its resamples are itself: ± 0 would say that nothing is surer."""
+    (tmp_path / "set" / "qrels").mkdir(parents=True)
+    documents = [json.dumps({"_id": f"d{i}", "text": f"{i} mail"}) for i in range(5)]
+    (tmp_path / "set" / "corpus.jsonl").write_text("\n".join(documents) + "\n")
+    (tmp_path / "set" / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": "one mail"}) + "\n")
+    (tmp_path / "set" / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\nq\td1\t1\n")
+    judged = ("evaluate", place / "model", "--data", tmp_path / "set", "--perturb", "none")
+    files = [tmp_path / f"{i}.json" for i in range(2)]
+    for file in files:
+        code, out, err = run(capsys, *judged, "--out", file)
+        assert code == 0, err
+        assert "nDCG@10" in out
+        assert "±" not in out.replace("± half", "")
+    code, out, err = run(capsys, "compare", *files)
+    assert code == 0, err
+    assert "of A" in out
+    assert "±" not in out.replace("± half", "")
+
+
 def test_numbers_are_shown_before_they_are_written(place, tmp_path, capsys, monkeypatch) -> None:
     """A disk that fills up at the end costs the file, not the hours that the table took."""
 
