@@ -82,8 +82,8 @@ def _place(session: Session, outcome: Outcome) -> None:
 def _draw(session: Session, outcome: Outcome, laws: Laws | None) -> None:
     runs, shares = RunStore(session.store), (0.0, *SHARES, 1.0)
     places = materials(session.plain, session.base).judging.objectives
-    values = [values_of(runs.read(name), places, "select") for name in outcome.runs["merges"]]
-    values = [at_worst(value, session.worst) for value in values]
+    known = (values_of(runs.read(name), places, "select") for name in outcome.runs["merges"])
+    values = [at_worst(value, session.worst) for value in known]
     with status(session.console, "drawing"):
         write_page(
             session.store, outcome, laws or outcome.path[-1][2], merges_of(shares, values),
