@@ -121,7 +121,8 @@ def _at_equal_flops(sweep: Sweep, recipe: Recipe, store: Path, progress: Callabl
     given = materials(recipe, sweep.base)
     cache = store / "cache"
     cache.mkdir(parents=True, exist_ok=True)
-    full = recipe.change({"mix": None, "solver": "fixed", "spend": "weights"})
+    # Nothing of how weights are found counts: runs with a gradient cache and without have one budget.
+    full = recipe.change({"mix": None, "solver": "fixed", "spend": "weights", "training.gradients": "exact"})
     costs = row_costs(full, given.build, given.datasets, cache, given.data)
     budget = pairs * sum(costs.values()) / len(costs)
     return recipe.change({"training.budget": float(f"{budget:.4g}")})

@@ -8,8 +8,9 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sentence_transformers import SentenceTransformer
 from torch import nn
@@ -17,8 +18,10 @@ from torch import nn
 from mogrid.errors import ConfigError
 from mogrid.files import write_json
 from mogrid.flops import FlopLedger, encoders
+from mogrid.gradients import Engine, make_engine, mode_settings
 from mogrid.retrieval.thinning import stack_of
-from mogrid.trainer import ParetoTrainer
+from mogrid.solvers import FixedWeights
+from mogrid.trainer import ParetoTrainer, ParetoTrainingArguments
 from mogrid.training.fit import build_trainer, ranks
 from mogrid.training.recipe import Recipe
 
@@ -30,6 +33,7 @@ __all__ = ["row_costs", "steps_of"]
 _PROBED = 4  # full batches, to know what a row costs; of smaller ones as many more, up to
 _MOST = 24
 _LARGEST = 64  # rows of a batch that is probed
+_LARGEST_CACHED = 512  # the more texts a cache sorts by length, the less its mini-batches are padded
 _LEAST = 10  # optimiser steps: fewer are no training
 
 
@@ -79,15 +83,19 @@ def row_costs(
     """Return the training FLOPs of one row of every objective with a share: measured once, over batches of a loader.
 
     They are measured at the rows that the recipe's batches have of each, up to 64, since a smaller batch is padded
-    less. They depend on lengths of texts and sizes of tensors alone, so that every process and machine measures the
-    same. Runs get equal FLOPs through this: one that spends nothing on a dear objective takes more steps.
+    less; up to 512 with a gradient cache, which reads every text twice, a mini-batch at a time. They depend on lengths
+    of texts and sizes of tensors alone, so that every process and machine measures the same. Runs get equal FLOPs
+    through this: one that spends nothing on a dear objective takes more steps.
     """
     model_settings = recipe.model.model_dump(mode="json")
     objectives = {n: o.model_dump(mode="json", exclude={"judged"}) for n, o in recipe.objectives.items()}
-    sizes = _batches(recipe)
-    full = min(recipe.training.batch_size, _LARGEST)
+    cached = _cache_of(recipe)
+    largest = _LARGEST if cached is None else _LARGEST_CACHED
+    sizes = _batches(recipe, largest)
+    full = min(recipe.training.batch_size, largest)
     batches = min(_PROBED * max(round(full / min(sizes.values())), 1), _MOST)
-    key = json.dumps([model_settings, objectives, sizes, batches, data], sort_keys=True)
+    known = [model_settings, objectives, sizes, batches, data, *([] if cached is None else [cached])]
+    key = json.dumps(known, sort_keys=True)
     path = cache / f"costs-{hashlib.sha256(key.encode()).hexdigest()[:12]}.json"
     with suppress(OSError, ValueError, KeyError):
         return {name: float(json.loads(path.read_text("utf-8"))[name]) for name in sizes}
@@ -98,22 +106,30 @@ def row_costs(
     })  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="mogrid-") as scratch:
         trainer = build_trainer(plain, model(), datasets, Path(scratch), 1)
-        costs = {name: flops / sizes[name] for name, flops in _batch_costs(trainer, batches).items()}
+        costs = {
+            name: flops / sizes[name] for name, flops in _batch_costs(trainer, batches, cached is not None).items()
+        }
     write_json(path, costs)
     return costs
 
 
-def _batches(recipe: Recipe) -> dict[str, int]:
+def _cache_of(recipe: Recipe) -> dict[str, int] | None:
+    """Return what decides the price of the recipe's gradient cache; None of the modes that read a text once."""
+    mode, options = mode_settings(recipe.training.gradients)
+    return {name: size for name, size in options.items() if name == "mini_batch_size"} if mode == "cached" else None
+
+
+def _batches(recipe: Recipe, largest: int) -> dict[str, int]:
     """Return the rows of every objective with a share in a batch that has some of it."""
     training = recipe.training
     if recipe.spend == "steps":
         sizes = {name: training.batch_size for name, rows in recipe.rows().items() if rows}
     else:
         sizes = {name: round(rows / training.accumulation) for name, rows in recipe.rows().items() if rows}
-    return {name: min(size, _LARGEST) for name, size in sizes.items()}
+    return {name: min(size, largest) for name, size in sizes.items()}
 
 
-def _batch_costs(trainer: ParetoTrainer, batches: int) -> dict[str, float]:
+def _batch_costs(trainer: ParetoTrainer, batches: int, cached: bool) -> dict[str, float]:
     """Return the mean training FLOPs of a batch of every objective; nothing is trained."""
     model: Any = trainer.model
     costs: dict[str, float] = {}
@@ -128,11 +144,20 @@ def _batch_costs(trainer: ParetoTrainer, batches: int) -> dict[str, float]:
         for name in batch:
             with FlopLedger(model) as ledger, _shallow(model):
                 inputs: dict[str, Any] = trainer._prepare_inputs(batch)
-                loss: Any = trainer.compute_loss(model, inputs[name])
-                loss.backward()
+                loss: Any = partial(trainer.compute_loss, model, inputs[name])
+                if cached:
+                    _engine(trainer, name).accumulate({name: loss})
+                else:
+                    loss().backward()
             costs[name] = costs.get(name, 0.0) + ledger.total / batches
     model.zero_grad()
     return costs
+
+
+def _engine(trainer: ParetoTrainer, name: str) -> Engine:
+    """Return what steps on one objective alone in the trainer's gradient mode."""
+    model, arguments = cast(nn.Module, trainer.model), cast(ParetoTrainingArguments, trainer.args)
+    return make_engine(arguments.gradients, model, list(model.parameters()), (name,), FixedWeights())
 
 
 @contextmanager

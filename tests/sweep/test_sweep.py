@@ -93,6 +93,15 @@ def test_runs_of_one_length_take_the_same_flops(tmp_path) -> None:
     assert taken == pytest.approx({"equal mix": 1.0, "effectiveness only": 1.0}, rel=0.04)
 
 
+def test_a_gradient_cache_has_the_budget_of_all_others(tmp_path) -> None:
+    path = write_sweep(tmp_path)
+    budgets = []
+    for gradients in ("exact", "{mode: cached, mini_batch_size: 4}"):
+        sweep = read_sweep(path, ["vary.pairs=[720]", f"recipe.training.gradients={gradients}", "rows=[]"])
+        budgets.append({cell.recipe.training.budget for cell in cells_of(sweep, tmp_path / "runs")})
+    assert budgets[0] == budgets[1]
+
+
 def test_an_objective_without_a_share_costs_nothing_and_is_not_measured(tmp_path) -> None:
     """Two rows, as the mix gives the others, would be too few of one that is balanced over three domains."""
     objectives = settings()["objectives"]
