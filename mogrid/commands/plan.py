@@ -111,8 +111,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.price is not None and arguments.money is None:
         raise ConfigError("--price is of an hour that --money buys, which is missing")
     check_places(arguments, "out", "write", "figure")
+    preference, least = parse_numbers("--preference", arguments.preference), parse_bounds(arguments.at_least)
     if (arguments.store / _RATIOS).is_file():
-        return _imported(arguments)
+        return _imported(arguments, preference, least)
     if arguments.judged:
         raise ConfigError(f"--judged is for a folder with {_RATIOS}, and {arguments.store} has none")
     with status(Console(stderr=True), "reading the runs") as stage:
@@ -126,12 +127,11 @@ def run(arguments: argparse.Namespace) -> int:
         for name in arguments.model or ():
             if name not in given.models:
                 raise ConfigError(f"--model {name!r}: not in the store{nearest(name, given.models)}")
-        preference = parse_numbers("--preference", arguments.preference)
         stage.say("fitting laws")
         laws = fit_laws(given.measurements, form=arguments.law, draws=arguments.draws)
         wanted: dict[str, Any] = {
             "preference": preference,
-            "at_least": bounds(arguments.at_least, laws, arguments.metric, arguments.model),
+            "at_least": bounds(least, laws, arguments.metric, arguments.model),
             "models": arguments.model or list(given.models),
             "metric": arguments.metric,
         }
@@ -209,7 +209,7 @@ def _experiments(
     return 0
 
 
-def _imported(arguments: argparse.Namespace) -> int:
+def _imported(arguments: argparse.Namespace, preference: dict[str, float] | None, least: dict[str, float | str]) -> int:
     """Plan from runs that another trainer made; a budget is told in dearest runs where no table has FLOPs."""
     from mogrid.files import write_text
     from mogrid.report.figures import plot_exchange
@@ -226,8 +226,8 @@ def _imported(arguments: argparse.Namespace) -> int:
     runs = Measurements.from_csv(folder / _RATIOS, folder / "metrics.csv", metric=metric, judged=judged)
     laws = fit_laws(runs, form=arguments.law, draws=arguments.draws)
     wanted: dict[str, Any] = {
-        "preference": parse_numbers("--preference", arguments.preference),
-        "at_least": bounds(arguments.at_least, laws, metric, arguments.model),
+        "preference": preference,
+        "at_least": bounds(least, laws, metric, arguments.model),
         "models": arguments.model or list(runs.sizes),
     }
     budget = arguments.budget if arguments.budget is not None else float(runs.flops.max())
@@ -247,14 +247,16 @@ def _imported(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def bounds(given: list[str], laws: Laws, metric: str | None, models: list[str] | None) -> dict[str, float] | None:
-    """Return ``NAME=VALUE`` or ``NAME=base-NUMBER`` as values of a metric."""
+def bounds(
+    given: dict[str, float | str], laws: Laws, metric: str | None, models: list[str] | None
+) -> dict[str, float] | None:
+    """Return numbers, and what is counted from the base model, as values of a metric."""
     if not given:
         return None
     from mogrid.trainer.keep import bound
 
     metric, runs, found = laws.metric(metric), laws.runs, {}
-    for name, value in parse_bounds(given).items():
+    for name, value in given.items():
         if name not in laws.objectives:
             raise ConfigError(f"--at-least: no objective {name!r}{nearest(name, laws.objectives)}")
         relative, number = bound(name, value)

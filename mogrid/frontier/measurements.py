@@ -330,7 +330,8 @@ class Measurements:
             at, found = values[run]
             for name, column in columns.items():
                 if column not in found:
-                    raise DataError(f"{metrics}: no column {column!r} for {name!r}{nearest(column, found)}")
+                    of = "" if column == name else f" for {name!r}"
+                    raise DataError(f"{metrics}: no column {column!r}{of}{nearest(column, found)}")
             if bool(row.get("flops")) != priced:
                 raise DataError(f"{ratios}:{line}: flops are missing, and other runs have them")
             known = {key: row.get(key) or "1" for key in ("parameters", "pairs", "flops", "seed")}

@@ -57,7 +57,7 @@ def test_columns_may_have_names_of_their_own(tmp_path, capsys) -> None:
     folder = str(write_tables(tmp_path, key="index", prefix="valid_"))
     assert planned(capsys, folder, "--judged", "text=valid_text", "--judged", "code=valid_code")["mix"]
     assert main(["plan", folder]) == 2
-    assert "metrics.csv: no column for 'text'; did you mean 'valid_text'?" in capsys.readouterr().err
+    assert "metrics.csv: no column 'text'; did you mean 'valid_text'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,9 @@ def test_columns_may_have_names_of_their_own(tmp_path, capsys) -> None:
     [
         (["--hours", "2"], "--hours is for runs that mogrid made"),
         (["--judged", "text"], "expected SET=COLUMN"),
-        (["--at-least", "code"], "--at-least 'code': expected NAME=VALUE, such as code=.45"),
+        (["--judged", "txt=code"], "ratios.csv: no column 'txt', which is said to be judged; did you mean 'text'?"),
+        (["--price", "3"], "--price is of an hour that --money buys, which is missing"),
+        (["--at-least", "code"], "--at-least 'code': expected NAME=VALUE, a number, base, or base-0.005"),
         (["--at-least", "code=base"], "no run of the base model is among these"),
         (["--preference", "cde=1"], "did you mean 'code'?"),
     ],

@@ -135,7 +135,7 @@ def test_runs_of_no_told_flops_cost_as_their_pairs(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("ratios", "metrics", "message"),
     [
-        ("run,a,b\nx,1,0\n", "run,a\nx,1\n", "metrics.csv: no column 'b' for 'b'"),
+        ("run,a,b\nx,1,0\n", "run,a\nx,1\n", "metrics.csv: no column 'b'; "),
         ("run,a,b\nx,1,0,\n", "run,a,b\nx,1,1\n", "ratios.csv:2: more cells than the header's 3"),
         ("run,a,b\nx,1,0\n", "run,a,b\ny,1,1\nx,1,1,7\n", "metrics.csv:3: more cells than the header's 3"),
         ("run,a,b,seed\nx,1,0,nan\n", "run,a,b\nx,1,1\n", "ratios.csv:2: seed is 'nan', not a whole number"),
