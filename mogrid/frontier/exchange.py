@@ -312,6 +312,7 @@ class Exchange(Law):
         Parameters
         ----------
         theta : ndarray, shape (B, p)
+            Parameters of B laws.
         design : Design
             Where. Harm by √D is infinitely steep at no pairs: what such are worth there means nothing.
 

@@ -180,7 +180,7 @@ def divide(total: float, least: float, mixes: Sequence[Mix], rate: float) -> Sta
         unit = share * total / units
         # Two mixes alone would be two pilots: they have the price of three.
         shortest = share * total / max(units, _FEWEST) if levels else _RATE_LEVEL * unit
-        if shortest >= least:
+        if shortest >= least * (1 - 1e-9):
             chosen = tuple(mixes) if levels else ()
             explore = (PILOTS - share) * total
             return Stages(
@@ -222,7 +222,7 @@ def divide_time(alone: float, least: float, mixes: Sequence[Mix], rate: float, w
 def _rounded_up(value: float) -> float:
     """Return a number of three digits that is not below a value, of which a message would else say too little."""
     unit = 10.0 ** (math.floor(math.log10(value)) - 2)
-    return math.ceil(value / unit * (1 + 1e-12)) * unit
+    return math.ceil(value / unit - 1e-9) * unit
 
 
 def importance_of(recipe: Recipe) -> dict[str, float]:

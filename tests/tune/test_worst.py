@@ -16,6 +16,8 @@ from mogrid.sweep.cells import Cell
 from mogrid.training.judging import objective_values
 from mogrid.training.recipe import Recipe
 from mogrid.tune import run
+from mogrid.tune.session import SHARES
+from mogrid.tune.shares import at_worst, values_of
 from mogrid.tune.stages import Budget
 from tests.training.tiny import settings
 
@@ -56,7 +58,7 @@ class Told(run._Tune):
         return Cell("", "", "merged", self.plain, self.base, self.store)
 
     def stage(self, name: str, cells: object, *, counted: bool = True) -> list[RunRecord]:
-        return [self.tuned] * 9
+        return [self.tuned] * len(SHARES)
 
 
 @pytest.mark.parametrize(("over", "share", "told"), [("mean", 0.1, 0.495), ("worst", 0.0, 0.29)])
@@ -67,9 +69,10 @@ def test_a_bound_on_the_worst_domain_is_kept_by_every_domain(over, share, told, 
     one = tune_of(asked)
     base, one.tuned = record(asked, 0.5, 0.7, 0.4), record(asked, 0.6, 0.7, 0.29)
     assert one.bounds(base) == {"ood": 0.3}
-    took, merges, _ = one.share("merges", asked, one.tuned, base, {"effectiveness": 1.0}, one.bounds(base))
-    assert took == share
-    assert merges.values[-1] == pytest.approx([0.6, told])
+    took, runs = one.share("merges", asked, one.tuned, base, {"effectiveness": 1.0}, one.bounds(base))
+    assert (took, len(runs)) == (share, len(SHARES) + 2)
+    shown = at_worst(values_of(one.tuned, PLACES, "select"), one.worst)
+    assert np.mean(list(shown["ood"].values())) == pytest.approx(told)
 
 
 def test_the_verdict_is_of_the_bases_worst_domain_and_says_so() -> None:
