@@ -17,13 +17,15 @@ from mogrid.errors import ConfigError, MogridError
 
 __all__ = ["add_arguments", "run"]
 
+_DRAWS = 200
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", type=Path, metavar="STORE", help="folder of runs")
     parser.add_argument("--out", type=Path, metavar="HTML", help="the page (default: STORE/report.html)")
     parser.add_argument("--preference", metavar="NAME=NUMBER,...", help="importance, for the plans (default: equal)")
     parser.add_argument("--where", action="append", default=[], metavar="KEY=VALUE", help="of runs of several recipes")
-    parser.add_argument("--draws", type=int, default=200, help="bootstrap draws (default: 200)")
+    parser.add_argument("--draws", type=int, default=_DRAWS, help=f"bootstrap draws (default: {_DRAWS})")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
 
 
@@ -52,7 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
         except MogridError as error:
             laws = str(error)
         stage.say("drawing")
-        page = store_page(store, laws, Path(scratch), preference=preference, draws=arguments.draws)
+        options = [part for where in arguments.where for part in ("--where", where)]
+        options += [] if arguments.draws == _DRAWS else ["--draws", str(arguments.draws)]
+        page = store_page(store, laws, Path(scratch), preference=preference, draws=arguments.draws, options=options)
         write_report(out, page)
     print(json.dumps({"report": str(out)}) if arguments.json else out)
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -43,6 +44,7 @@ def store_page(
     preference: Mapping[str, float] | None = None,
     chosen: str = "",
     draws: int = 300,
+    options: Sequence[str] = (),
 ) -> Report:
     """Return the page of a store, from its records alone.
 
@@ -60,6 +62,8 @@ def store_page(
         The choice that has been made by these laws, in words: told in place of plans.
     draws : int
         Of the table's bootstrap.
+    options : sequence of str
+        Of the command that makes the page again, besides the preference.
 
     Raises
     ------
@@ -89,7 +93,7 @@ def store_page(
         f"{', '.join(trained[0].objectives)}.",
         "Fronts, laws and plans are of what each objective is judged by, on select-role data.",
     ]
-    return Report(f"Runs in {store.root.resolve().name}", lead, parts, _provenance(store, records))
+    return Report(f"Runs in {store.root.resolve().name}", lead, parts, _provenance(store, records, preference, options))
 
 
 # -- fronts ----------------------------------------------------------------------------------------------------------
@@ -249,12 +253,16 @@ def _results(store: RunStore, scale: Scale, records: Sequence[RunRecord], draws:
     return results_table(summary, f"Results on {role}-role data: {scale.name}")
 
 
-def _provenance(store: RunStore, records: Sequence[RunRecord]) -> dict[str, str]:
+def _provenance(
+    store: RunStore, records: Sequence[RunRecord], preference: Mapping[str, float] | None, options: Sequence[str]
+) -> dict[str, str]:
     spent = sum(record.total_flops for record in records)
     hours = seconds_of(records) / 3600
+    wanted = ",".join(f"{name}={value:.12g}" for name, value in (preference or {}).items())
+    again = ["mogrid", "report", str(store.root), *(["--preference", wanted] if wanted else []), *options]
     return {
         "data": ", ".join(sorted({record.data for record in records})),
         "runs": f"{len(records)}, {spent:.3g} training FLOPs, {hours:.1f} hours",
         "versions": ", ".join(f"{name} {version}" for name, version in records[-1].versions.items()),
-        "again": f"mogrid report {store.root}",
+        "again": shlex.join(again),
     }

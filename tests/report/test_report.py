@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from html import escape, unescape
@@ -145,6 +146,15 @@ def test_a_choice_that_has_been_made_is_told_in_place_of_plans(tmp_path) -> None
     captions = [[part.caption for part in page.parts if "What a pair" in part.title] for page in (chosen, free)]
     assert "whether mixing pays" not in captions[0][0]
     assert "whether mixing pays" in captions[1][0]
+
+
+def test_the_command_that_makes_it_again_is_whole(tmp_path) -> None:
+    root = tmp_path / "sp ace"
+    write_store(root, 2, seeds=1, layers=(1,), queries=2)
+    given = ["--preference", "ood=3.25,effectiveness=1", "--where", "spend=rows", "--where", "seed=0", "--draws", "3"]
+    assert main(["report", str(root), *given]) == 0
+    (again,) = re.findall(r"(mogrid report [^<]*)<", (root / "report.html").read_text())
+    assert shlex.split(unescape(again)) == ["mogrid", "report", str(root), *given]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
