@@ -20,6 +20,7 @@ from mogrid.gradients.products import Gradients, gramian
 from mogrid.gradients.step import StepReport
 from mogrid.gradients.tracking import TrackedGradients
 from mogrid.solvers import Solver, StepStatistics
+from mogrid.solvers._mixed import Mixed
 from mogrid.solvers.base import Needs
 
 __all__ = ["GradientEngine"]
@@ -220,8 +221,9 @@ class GradientEngine(Accounting):
 
     def _combine(self, names: list[str], needs: Needs, loss_scale: float) -> StepReport:
         if self.solver.needs_halves and self._micro_batch % 2:
+            given = self.solver.solver if isinstance(self.solver, Mixed) else self.solver  # as the user calls it
             raise ConfigError(
-                f"solver {self.solver.name!r} compares two independent half batches: accumulate gradients over an "
+                f"solver {given.name!r} compares two independent half batches: accumulate gradients over an "
                 "even number of micro-batches (gradient_accumulation_steps=2)"
             )
         losses = self._reduced_losses(names)

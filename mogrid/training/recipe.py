@@ -105,6 +105,11 @@ class Recipe(Strict):
         return self
 
     def _check_solver(self) -> None:
+        if from_config(self.solver).needs_halves and self.training.accumulation % 2:
+            raise ValueError(
+                f"solver {self.solver_name!r} compares two halves of every step: `training.accumulation` must be even, "
+                f"such as 2, got {self.training.accumulation}"
+            )
         if self.solver_name == "fixed":
             if isinstance(self.solver, dict) and self.solver.get("weights") is not None:
                 raise ValueError("solver: fixed weights are the mix: give them as `mix`, with `spend: weights`")

@@ -13,6 +13,7 @@ from torch import nn
 from mogrid.errors import ConfigError
 from mogrid.gradients import GradientEngine, backward, gramian
 from mogrid.solvers import FAMO, MGDA, FixedWeights, NonFiniteGradientError, NonFiniteLossError
+from mogrid.solvers._mixed import Mixed
 
 NAMES = ("a", "b", "c")
 
@@ -324,5 +325,8 @@ def test_half_batches_reach_the_solver_and_one_batch_is_refused() -> None:
     torch.testing.assert_close(seen[0].half_gramian, halves[0] @ halves[1].T, rtol=1e-4, atol=1e-6)
     mean = sum(halves) / 2
     torch.testing.assert_close(seen[0].gramian, mean @ mean.T, rtol=1e-4, atol=1e-6)
-    with pytest.raises(ConfigError, match="even number of micro-batches"):
+    with pytest.raises(ConfigError, match=r"solver 'modo' .* even number of micro-batches"):
         run(engine, model, [x])
+    mixed = GradientEngine(model.parameters(), NAMES, Mixed(from_config("modo"), dict.fromkeys(NAMES, 1 / 3)))
+    with pytest.raises(ConfigError, match=r"solver 'modo' .* even number of micro-batches"):
+        run(mixed, model, [x])
