@@ -16,6 +16,7 @@ __all__ = [
     "correlations",
     "min_norm",
     "min_norm_gap",
+    "min_norm_unequal",
     "nonnegative_qp",
     "normalised",
     "onto_simplex",
@@ -103,6 +104,18 @@ def min_norm(matrix: Array) -> Array:
     # loses nothing.
     x = nonnegative_qp(matrix + 1.0, -np.ones((1, count)))[0]
     return x / x.sum()
+
+
+def min_norm_unequal(gramian: Array) -> Array:
+    """Return argmin wᵀGw over the simplex for vectors of whatever lengths above 0, the shortest to be told from 0, too.
+
+    In u_k = w_k ‖g_k‖ the matrix is that of cosines, and the simplex the plane Σ u_k / ‖g_k‖ = 1: nothing is measured
+    by the longest vector any more. From there as in `min_norm`.
+    """
+    norms = np.sqrt(gramian.diagonal())
+    part = norms.min() / norms
+    x = part * nonnegative_qp(gramian / norms[:, None] / norms + part[:, None] * part, -part[None])[0]
+    return np.asarray(x / x.sum())
 
 
 def min_norm_gap(matrix: Array, weights: Array) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mogrid.solvers._qp import min_norm, min_norm_gap, normalised, spread, uniform
+from mogrid.solvers._qp import min_norm, min_norm_gap, min_norm_unequal, normalised, spread, uniform
 from mogrid.solvers._settings import PerObjective, bounds_of, bounds_within, choice
 from mogrid.solvers.base import Array, Solver, Step
 from mogrid.solvers.errors import SolverError
@@ -12,6 +12,7 @@ from mogrid.solvers.errors import SolverError
 __all__ = ["MGDA"]
 
 _NORMALISE = ("none", "l2", "loss", "loss+")
+_UNEQUAL = 1e-10  # of the longest's square: shorter gradients are weighed in cosines
 
 
 class MGDA(Solver):
@@ -32,7 +33,8 @@ class MGDA(Solver):
 
     Notes
     -----
-    An objective whose gradient is exactly zero is left out; its weight is its bound.
+    An objective whose gradient is exactly zero is left out; its weight is its bound. With bounds or a normalisation, so
+    is one whose gradient is 4.5e15 times shorter than another: it lies below the rounding error of that one.
 
     References
     ----------
@@ -64,10 +66,17 @@ class MGDA(Solver):
 
     def _solve(self, step: Step) -> tuple[Array, float]:
         count = len(step.objectives)
-        matrix, rows, _ = normalised(step.gramian)
+        matrix, rows, scale = normalised(step.gramian)
         if not rows:
             return uniform(count), 0.0
         if not self._bounded and self.normalise == "none":
+            diagonal = step.gramian.diagonal()
+            there = np.flatnonzero(diagonal > 0.0).tolist()
+            if diagonal[there].min() < _UNEQUAL * diagonal.max():
+                # What is nearly zero beside the longest gradient is still the hull's shortest vector.
+                inner = min_norm_unequal(step.gramian[np.ix_(there, there)])
+                weights = spread(inner, there, count)
+                return weights, min_norm_gap(step.gramian[np.ix_(there, there)] / scale, inner)
             inner = min_norm(matrix)
             return spread(inner, rows, count), min_norm_gap(matrix, inner)
         return self._bounded_or_normalised(step, rows)

@@ -237,3 +237,17 @@ def test_nash_is_indifferent_to_each_objectives_scale() -> None:
     second = NashMTL().weights(statistics((j * units[:, None]) @ (j * units[:, None]).T)).numpy() @ (j * units[:, None])
     cosine = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
     assert cosine == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("exponent", [2, 7, 8, 12, 60])
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_mgda_gives_the_shortest_of_gradients_all_weight_however_short(exponent: int, count: int) -> None:
+    """Of near-orthogonal ones; left out below some length, it would leave the longest one instead."""
+    jacobian = torch.eye(count, dtype=torch.float64)
+    jacobian[0] *= 10.0**exponent
+    jacobian[-1] *= 10.0**-exponent
+    names = tuple("abcde"[:count])
+    weights = MGDA().weights(StepStatistics(names, gramian=jacobian @ jacobian.T))
+    shortest = jacobian.square().sum(dim=1)
+    expected = (1 / shortest) / (1 / shortest).sum()
+    torch.testing.assert_close(weights, expected, rtol=0, atol=1e-6)
