@@ -24,7 +24,16 @@ from sentence_transformers.util import is_sentence_transformer_model
 from mogrid.errors import ConfigError, DataError, nearest
 from mogrid.retrieval.adapters import fold_adapters
 
-__all__ = ["EMBEDDED", "EMBEDDED_SHA256", "ROUTES", "Style", "embedded_folder", "load_retriever", "two_towers"]
+__all__ = [
+    "EMBEDDED",
+    "EMBEDDED_SHA256",
+    "ROUTES",
+    "Style",
+    "embedded_folder",
+    "find_retriever",
+    "load_retriever",
+    "two_towers",
+]
 
 EMBEDDED = "all-MiniLM-L6-v2"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -96,7 +105,7 @@ def load_retriever(
         raise ConfigError(f"towers must be 1 or 2, got {towers}")
     if pooling not in ("cls", "mean"):
         raise ConfigError(f"pooling must be 'cls' or 'mean', got {pooling!r}")
-    name, local = _find(str(encoder))
+    name, local = find_retriever(str(encoder))
     try:
         with _own_base(name) as folder:
             model = _load(folder, pooling, local, trust_remote_code)
@@ -147,8 +156,14 @@ def _load(name: str, pooling: Literal["cls", "mean"], local: bool, trusted: bool
 # -- where a model lies ----------------------------------------------------------------------------------------------
 
 
-def _find(name: str) -> tuple[str, bool]:
-    """Return the folder or Hub id that a name stands for, and whether it is on this machine already."""
+def find_retriever(name: str) -> tuple[str, bool]:
+    """Return the folder or Hub id that a name stands for, and whether it is on this machine already.
+
+    Raises
+    ------
+    DataError
+        There is none, or no network to look it up.
+    """
     path = Path(name).expanduser()
     try:
         if path.is_dir():
@@ -219,7 +234,7 @@ def _own_base(name: str) -> Iterator[str]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not the configuration of an adapter ({error})") from error
     try:
-        found, _ = _find(base)
+        found, _ = find_retriever(base)
     except DataError as error:
         raise DataError(f"{path}: the adapter's base {str(error).removeprefix('model ')}") from error
     with tempfile.TemporaryDirectory(prefix="mogrid-") as scratch:

@@ -11,9 +11,11 @@ from typing import Any
 
 from mogrid.errors import ConfigError, MogridError
 from mogrid.files import held, naming_a_full_disk
+from mogrid.retrieval.pretrained import find_retriever
 from mogrid.runs import Kind, RunStore
 from mogrid.sweep.grid import Point, Sweep
 from mogrid.training.costs import row_costs, steps_of
+from mogrid.training.fit import path_of
 from mogrid.training.recipe import Recipe
 from mogrid.training.run import default_label, materials, run
 
@@ -64,6 +66,7 @@ def cells_of(sweep: Sweep, store: Path, progress: Callable[[str], None] = lambda
     settings = sweep.settings
     keep = settings.keep == "models" or bool(settings.merge)
     cells: dict[str, Cell] = {}
+    runs, there = RunStore(store), set[str]()
     for point in sweep.points:
         miners = {o.negatives.by for o in point.recipe.objectives.values() if o.negatives and o.negatives.count}
         if miners:  # with a model this takes minutes, once
@@ -75,6 +78,10 @@ def cells_of(sweep: Sweep, store: Path, progress: Callable[[str], None] = lambda
         steps_of(recipe, given.build, given.datasets, store / "cache", given.data)  # a budget that buys nothing
         common: dict[str, Any] = {"recipe": recipe, "base": sweep.base, "store": store}
         name = given.name(label)
+        path = recipe.model.path
+        if path is not None and path not in there and not runs.finished(name):
+            find_retriever(path_of(path, sweep.base))
+            there.add(path)
         cost = _cost(recipe)
         cells.setdefault(name, Cell(name, label, "trained", keep=keep, cost=cost, **common))
         for kind, title in _BESIDE:

@@ -50,6 +50,12 @@ def ranks() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def path_of(path: str, base: Path) -> str:
+    """Return a recipe's `model.path` as it is from here: a folder that is there, or what else it says, a Hub id say."""
+    folder = located(base, path)
+    return str(folder) if folder.is_dir() else path
+
+
 def build_base(
     recipe: Recipe, datasets: Mapping[str, Dataset], base: Path, progress: Progress = lambda share, said: None
 ) -> SentenceTransformer:
@@ -66,10 +72,7 @@ def build_base(
         Told how far a healing is.
     """
     chosen = recipe.model
-    path = chosen.path
-    if path is not None:
-        folder = located(base, path)
-        path = str(folder) if folder.is_dir() else path
+    path = None if chosen.path is None else path_of(chosen.path, base)
     columns = ("query", "document")
     model = base_model(
         path,

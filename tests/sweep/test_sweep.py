@@ -200,6 +200,10 @@ def test_a_dry_run_names_the_runs(swept, capsys) -> None:
         ({"recipe": {"objectives": {"a": {"datasets": "south"}}}}, "has the role test, and is not trained on"),
         ({"recipe": {"objectives": {"a": {"datasets": "../data/home"}}}}, "'../data/home'"),
         ({"vary": {"training.budget": [10.0]}}, "10 need"),
+        (
+            {"vary": [{"steps": [2]}, {"steps": [2], "models": ["no/such/model"]}]},
+            "model 'no/such/model': no such folder",
+        ),
     ],
 )
 def test_bad_data_are_one_line_before_anything_runs(tmp_path, capsys, in_process, changes, said) -> None:
