@@ -65,7 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
         domains = {domain.name: domain for domain in collection.with_role(role)}
         chosen = arguments.domain or next(iter(domains), collection.source.name)
         if chosen not in domains:
-            raise ConfigError(f"--domain {chosen!r}: no such set with the role {role}{nearest(chosen, domains)}")
+            others = [other for other in ROLES if any(d.name == chosen for d in collection.with_role(Role(other)))]
+            hint = f"; it has the role {others[0]}: give --role {others[0]}" if others else nearest(chosen, domains)
+            raise ConfigError(f"--domain {chosen!r}: no such set with the role {role}{hint}")
         stage.say("loading the model")
         model = load_model(arguments)
         other = load_model(arguments, arguments.crafted_on) if arguments.crafted_on else None

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from sentence_transformers import SentenceTransformer
 
-__all__ = ["mine_hard_negatives", "mined"]
+__all__ = ["DEPTH", "mine_hard_negatives", "mined"]
+
+DEPTH = 100
+"""Documents retrieved a query, which negatives are chosen from."""
 
 _FORMAT = 1
 
@@ -40,7 +43,7 @@ def mine_hard_negatives(
     negatives: int = 1,
     margin: float = 0.05,
     skip: int = 0,
-    depth: int = 100,
+    depth: int = DEPTH,
 ) -> Dataset:
     """Return the domain's training pairs with the hardest documents that are surely no positives.
 

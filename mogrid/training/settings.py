@@ -16,6 +16,7 @@ from mogrid.errors import nearest
 from mogrid.gradients import mode_settings
 from mogrid.objectives.registry import LOSSES, checked_loss
 from mogrid.retrieval.models import parse_size
+from mogrid.retrieval.negatives import DEPTH
 
 __all__ = [
     "LENGTHS",
@@ -158,6 +159,14 @@ class NegativesSettings(Strict):
     )
     margin: float = Field(default=0.05, ge=0, lt=1, description="of a model: see mogrid.retrieval.mine_hard_negatives")
     skip: int = Field(default=0, ge=0, description="results passed over at the top")
+
+    @model_validator(mode="after")
+    def _within_reach(self) -> NegativesSettings:
+        if self.count + self.skip > DEPTH:
+            raise ValueError(
+                f"count and skip are of {DEPTH} results: at most so many together, got {self.count} and {self.skip}"
+            )
+        return self
 
 
 class JudgedSettings(Strict):

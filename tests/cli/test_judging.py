@@ -249,7 +249,11 @@ def test_data(place, capsys) -> None:
         (("attack", "MODEL", "--data", "PLACE", "--attack", "hotflop"), "did you mean 'hotflip'"),
         (("attack", "MODEL", "--data", "PLACE", "--set", "flip=3"), "did you mean 'flips'"),
         (("attack", "MODEL", "--data", "PLACE", "--set", "flips"), "expected KEY=VALUE"),
-        (("attack", "MODEL", "--data", "PLACE", "--domain", "c"), "no such set with the role select"),
+        (
+            ("attack", "MODEL", "--data", "PLACE", "--domain", "c"),
+            "role select; it has the role test: give --role test",
+        ),
+        (("attack", "MODEL", "--data", "PLACE", "--domain", "d"), "no such set with the role select; "),
         (("attack", "MODEL", "--data", "PLACE", "--role", "train"), "--role 'train'"),
         (("data", "PLACE/none"), "no such file or folder"),
         (("data", "PLACE", "--leaks", "--threshold", "2"), "threshold in"),

@@ -80,6 +80,10 @@ def test_rows_of_a_step_by_spending() -> None:
          "temperature must be a finite number, got inf"),
         ({"solver": {"name": "cagrad", "c": float("nan")}}, "solver cagrad: c must be a finite number, got nan"),
         ({"preference": {"ood": float("inf")}}, "preference.ood: input should be a finite number"),
+        ({"objectives": {"a": {"datasets": ["home"], "negatives": {"count": 60, "skip": 41}}}},
+         "objectives.a.negatives: count and skip are of 100 results: at most so many together, got 60 and 41"),
+        ({"solver": {"name": "every_n", "n": 2, "solver": "modo"}}, "`training.accumulation` must be even, such as 2, got 1"),
+        ({"solver": "sdmgrad", "training": {"steps": 2, "accumulation": 3}}, "solver 'sdmgrad' compares two halves"),
         ({"objectives": {f"o{i}": {"datasets": ["home"]} for i in range(17)}}, "at most 16"),
     ],
 )  # fmt: skip
