@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from mogrid.errors import ConfigError
+from mogrid.files import write_json
 from mogrid.progress import Progress, status
 from mogrid.report.table import Table
 from mogrid.runs import Kind, RunRecord, RunStore, seconds_of
@@ -136,7 +139,28 @@ class Session:
 
     def rest(self) -> float:
         """Return the FLOPs of the final training: what the pilots left, if it is more than the least."""
-        return max(self.budget.left(self.spent, self.judgings(), self.clock + self.beside), self.least())
+        left = self.settled(
+            "rest", lambda: self.budget.left(self.spent, self.judgings(), self.clock + self.beside)
+        )  # fmt: skip
+        return max(left, self.least())
+
+    def settled(self, name: str, found: Callable[[], float]) -> float:
+        """Return a number that follows from the clock as it was when a tune first came here, kept in the store.
+
+        A tune that goes on then asks for the runs that are there, and what was trained before counts as it did.
+        """
+        if self.budget.hours is None:
+            return found()
+        path, asked = self.store / "cache" / "hours.json", {"hours": self.budget.hours, "workers": self.budget.workers}
+        known: dict[str, Any] = {}
+        with suppress(OSError, ValueError):
+            known = json.loads(path.read_text("utf-8"))
+        if {key: known.get(key) for key in asked} != asked:  # another budget
+            known = dict(asked)
+        if name not in known:
+            known[name] = found()
+            write_json(path, known)
+        return float(known[name])
 
     # -- the plan ----------------------------------------------------------------------------------------------------
 
@@ -160,18 +184,25 @@ class Session:
         if self.budget.flops is not None:
             return self.divided(self.budget.flops)
         pilot = self.pilot(pilot_mixes(self.plain)[0], self.plain.training.learning_rate, 2 * self.least())
-        if self.beside >= 3600 * (self.budget.hours or 0.0):
-            raise ConfigError(
-                f"{self.budget} are over before anything is trained: {self.beside:.0f} s went to the data"
-            )
-        records = self.stage("calibration", [pilot])
         mixes = pilot_mixes(self.plain)
-        # Baselines are foretold even where they are known, so that a dry run shows the plan of the run that follows.
-        to_come = self.judgings(_BASELINES, _RATES, _LEVELS * len(mixes), MOST)
-        left = self.budget.left(records, to_come, seconds_of(records) + self.beside)
-        if left <= 0:
-            raise ConfigError(f"{self.budget} are over before anything is trained: judging alone takes longer")
-        return divide_time(left, self.least(), mixes, self.plain.training.learning_rate, self.budget.workers)
+
+        def left() -> float:
+            if self.beside >= 3600 * (self.budget.hours or 0.0):
+                raise ConfigError(
+                    f"{self.budget} are over before anything is trained: {self.beside:.0f} s went to the data"
+                )
+            records = self.stage("calibration", [pilot])
+            # Baselines are foretold even where they are known: a dry run shows the plan of the run that follows.
+            to_come = self.judgings(_BASELINES, _RATES, _LEVELS * len(mixes), MOST)
+            found = self.budget.left(records, to_come, seconds_of(records) + self.beside)
+            if found <= 0:
+                raise ConfigError(f"{self.budget} are over before anything is trained: judging alone takes longer")
+            return found
+
+        alone = self.settled("left", left)
+        if not any(record.name == pilot.name for record in self.spent):
+            self.stage("calibration", [pilot])
+        return divide_time(alone, self.least(), mixes, self.plain.training.learning_rate, self.budget.workers)
 
     def plan(self, stages: Stages) -> Table:
         rows = [("baselines", "2", 0.0)]

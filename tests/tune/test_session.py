@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from mogrid.errors import ConfigError
 from mogrid.runs import RunRecord
 from mogrid.training.recipe import Recipe
 from mogrid.tune import session
@@ -88,3 +89,27 @@ def test_hours_are_over_when_they_are_over_by_the_clock(workers, tmp_path, monke
     assert sum(by_stage.values()) < 1.02
     healed = [replace(made["0"], seconds={**made["0"].seconds, "healing": 40.0}, model="thin")] * 2
     assert one.took(healed) == pytest.approx(one.took([made["0"]] * 2) + 40)  # once, before all
+
+
+def test_a_tune_of_hours_that_goes_on_keeps_to_the_division_it_began_with(tmp_path, monkeypatch) -> None:
+    made: dict[str, RunRecord] = {}
+    monkeypatch.setattr(session, "RunStore", lambda store: SimpleNamespace(read=made.__getitem__))
+    monkeypatch.setattr(session, "_drain_here", lambda *given, **more: None)
+    recipe = Recipe.model_validate(
+        settings(solver="fixed", spend="rows", training={"steps": 12, "batch_size": 16, "learning_rate": 1e-2})
+    )
+
+    def begun(hours: float, beside: float) -> Ledger:
+        one = Ledger(recipe, recipe, tmp_path, tmp_path, session.Budget(hours=hours), Console(file=io.StringIO()))
+        one.made, one.beside = made, beside
+        return one
+
+    first = begun(1.0, 30.0)
+    stages, rest = first.planned(), first.rest()
+    again = begun(1.0, 700.0)  # another clock: what was trained by the first division is found again
+    assert (again.planned(), again.rest()) == (stages, rest)
+    other = begun(2.0, 30.0)
+    assert other.planned().total > 1.5 * stages.total
+    with pytest.raises(ConfigError, match=r"0\.01 hours are over before anything is trained"):
+        begun(0.01, 700.0).planned()
+    assert begun(0.5, 30.0).planned().total < stages.total  # a refusal settles nothing
