@@ -309,7 +309,8 @@ def by_library(read: Callable[[Path], Iterator[dict[str, Any]]]) -> Callable[[Pa
                 else documents
             )
             value = 1 if record.get("relevance") is None else whole(record["relevance"])
-            parts = [(text, value) for text in texts(record[document])]
+            titled = "title" in record and isinstance(record[document], str)  # a passage has its own
+            parts = [(together(record["title"], text) if titled else text, value) for text in texts(record[document])]
             parts += [(text, 0) for key in record if key in NEGATIVES for text in texts(record[key])]
             if query is not None and query.strip():
                 for text, relevance in parts:
