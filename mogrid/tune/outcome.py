@@ -182,6 +182,10 @@ def lines_of(outcome: Outcome, final: RunRecord, *, keeps: bool) -> list[str]:
     role = f"on {verdict.role}-role data"
     if verdict.role == "select":
         lines.append("there are no test-role data: the figures are of what the choices were made on")
+    elif verdict.goal not in verdict.tests["base"]:
+        lines.append(
+            f"whether fine-tuning pays was not tested: nothing of role {verdict.role} stands for what was asked for"
+        )
     elif outcome.share > 0 and not verdict.pays:
         lines.append(f"{role} it is not shown that fine-tuning pays: the model is not surely better than the base")
     if outcome.share > 0:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from mogrid.tune.outcome import _held
+from mogrid.runs import RunRecord
+from mogrid.tune.outcome import Asked, Outcome, _held, lines_of
 from mogrid.tune.verdict import Verdict
 
 
@@ -32,3 +35,13 @@ def test_whether_a_bound_held(given, of, said) -> None:
 
 def test_a_bound_on_what_nothing_stands_for_is_said_so() -> None:
     assert "nobody knows" in _held(verdict(0, 0, 0), "typos", "base")
+
+
+@pytest.mark.parametrize("goal", ["ood", "typos"])
+def test_what_was_asked_for_and_not_tested_is_not_said_not_to_pay(goal) -> None:
+    found = replace(verdict(0.0, -0.01, 0.01), goal=goal)
+    outcome = Outcome(found, 1.0, [], [], [], Asked({goal: 1.0}, {}, 0, 1e-3, ()), {})
+    final = RunRecord("a", "a", "trained", 0, "", "", {}, best={"step": 3}, steps=3, mix={goal: 1.0})
+    said = " ".join(lines_of(outcome, final, keeps=True))
+    assert ("it is not shown that fine-tuning pays" in said) == (goal == "ood")
+    assert ("whether fine-tuning pays was not tested" in said) == (goal == "typos")
