@@ -159,6 +159,11 @@ def _load(name: str, pooling: Literal["cls", "mean"], local: bool, trusted: bool
 def find_retriever(name: str) -> tuple[str, bool]:
     """Return the folder or Hub id that a name stands for, and whether it is on this machine already.
 
+    Parameters
+    ----------
+    name : str
+        As `load_retriever` takes it.
+
     Raises
     ------
     DataError

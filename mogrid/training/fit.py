@@ -51,7 +51,14 @@ def ranks() -> int:
 
 
 def path_of(path: str, base: Path) -> str:
-    """Return a recipe's `model.path` as it is from here: a folder that is there, or what else it says, a Hub id say."""
+    """Return a recipe's `model.path` as it is from here: a folder that is there, or what else it says, a Hub id say.
+
+    Parameters
+    ----------
+    path : str
+    base : Path
+        The folder that the recipe's paths are relative to.
+    """
     folder = located(base, path)
     return str(folder) if folder.is_dir() else path
 
