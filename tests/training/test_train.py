@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,17 +17,13 @@ import yaml
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 
-from mogrid.attacks.registry import ATTACKS
-from mogrid.attacks.typos import Typos
 from mogrid.cli import main
 from mogrid.files import latest_checkpoint, seal
 from mogrid.flops import non_embedding_parameters
 from mogrid.gradients.engine import GradientEngine
 from mogrid.retrieval import freezing
 from mogrid.retrieval.models import build_retriever
-from mogrid.training.costs import row_costs
 from mogrid.training.fit import Interrupted
-from mogrid.training.judging import Judging
 from mogrid.training.recipe import read_recipe
 from mogrid.training.run import materials
 from mogrid.training.run import run as make_run
@@ -132,45 +127,6 @@ def test_any_sentence_transformer_goes_on_from_its_weights(trained, tmp_path) ->
     from sentence_transformers import SentenceTransformer
 
     assert SentenceTransformer(str(tmp_path / "out" / "model"), device="cpu").encode("x").shape == (32,)
-
-
-@pytest.mark.parametrize("gramian", ["representation", "exact"])
-def test_a_gradient_cache_is_in_the_budget(gramian, tmp_path) -> None:
-    """It reads every text twice, forward, and pads it less."""
-    cached = {"mode": "cached", "mini_batch_size": 8, "gramian": gramian}
-    path = write_run(
-        tmp_path,
-        model={"size": "1x32", "vocabulary": 300, "max_length": 64},
-        objectives={"a": {"datasets": [{"path": "home"}]}, "b": {"datasets": [{"path": "east"}]}},
-        solver="mgda",
-        training={"budget": 2e9, "batch_size": 16, "checkpoints": 1, "gradients": cached},
-    )
-    _lengthen(tmp_path / "data" / "home" / "corpus.jsonl")
-    assert main(["train", str(path)]) == 0
-    record = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert record["flops"]["total"] == pytest.approx(2e9, rel=0.05)
-
-
-def _lengthen(corpus: Path) -> None:
-    """Make every fourth text seven times as long."""
-    rows = [json.loads(line) for line in corpus.read_text().splitlines()]
-    for number, row in enumerate(rows):
-        row["text"] = " ".join([row["text"]] * (7 if number % 4 == 0 else 1))
-    corpus.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def test_a_price_is_measured_anew_for_another_cache_alone(tmp_path) -> None:
-    path = write_run(tmp_path, solver="fixed", training={"budget": 1e9, "batch_size": 8})
-    for gradients in ("exact", "sketch", "{mode: last_layers, layers: 1}", "representation"):
-        given = materials(read_recipe(path, [f"training.gradients={gradients}"]), tmp_path)
-        plain = row_costs(given.recipe, given.build, given.datasets, tmp_path, given.data)
-        assert len(list(tmp_path.glob("costs-*.json"))) == 1
-    for mini, gramian in ((2, "exact"), (2, "representation"), (4, "exact")):
-        changes = [f"training.gradients={{mode: cached, mini_batch_size: {mini}, gramian: {gramian}}}"]
-        given = materials(read_recipe(path, changes), tmp_path)
-        costs = row_costs(given.recipe, given.build, given.datasets, tmp_path, given.data)
-        assert all(costs[name] > 1.1 * price for name, price in plain.items())
-    assert len(list(tmp_path.glob("costs-*.json"))) == 3
 
 
 def test_a_models_own_prompts_and_length_are_trained_with(trained, tmp_path) -> None:
@@ -420,51 +376,3 @@ def test_sparse_gradients_of_embeddings_train_the_same(changes, tmp_path, monkey
     assert not any(seen[len(seen) // 2 :])
     for key, value in states[0].items():
         torch.testing.assert_close(value, states[1][key], rtol=1e-4, atol=1e-4, msg=key)
-
-
-def test_a_training_does_not_go_on_with_other_data(tmp_path, capsys, monkeypatch) -> None:
-    path = write_run(tmp_path, objectives={"one": {"datasets": "home"}}, solver="fixed")
-    shutil.copytree(tmp_path / "data", tmp_path / "data2")
-    corpus = tmp_path / "data2" / "home" / "corpus.jsonl"
-    corpus.write_text(corpus.read_text().replace('"text": "', '"text": "other '))
-    elsewhere = ["train", str(path), "--set", "data=data2"]
-    with monkeypatch.context() as patch:
-        patch.setattr(Judging, "judge", lambda *given, **more: (_ for _ in ()).throw(KeyboardInterrupt))
-        assert main(["train", str(path)]) == 3  # killed when it was trained
-    checkpoint = tmp_path / "cut" / "training" / "checkpoint-3"
-    checkpoint.mkdir(parents=True)
-    seal(checkpoint, seconds=0.0)
-    shutil.copy(tmp_path / "out" / "data.json", tmp_path / "cut")
-    for out in ("cut", "out"):
-        capsys.readouterr()
-        assert main([*elsewhere, "--set", f"output={out}"]) == 2
-        assert f"{out} holds a training on other data (fingerprint " in capsys.readouterr().err
-    assert main(["train", str(path)]) == 0
-    capsys.readouterr()
-    assert main(elsewhere) == 2  # nor is one that is finished that of other data
-    assert "out holds a training on other data (fingerprint " in capsys.readouterr().err
-
-
-def test_a_perturbation_that_is_none_is_said_before_the_training_and_can_be_replaced_behind_it(
-    tmp_path, capsys, monkeypatch
-) -> None:
-    class Idle(Typos):
-        def perturb(self, texts, victim, rng):
-            return list(texts)
-
-    monkeypatch.setitem(ATTACKS, "idle", ("queries", Idle, "nothing"))
-    evaluation = {"perturb": ["idle"]}
-    path = write_run(tmp_path, objectives={"one": {"datasets": "home"}}, solver="fixed", evaluation=evaluation)
-    assert main(["train", str(path)]) == 2
-    assert "changes 0 of 30 texts" in capsys.readouterr().err
-    assert not (tmp_path / "out" / "trained.json").exists()
-    with monkeypatch.context() as patch:
-        patch.setattr(Judging, "rehearse", lambda *given, **more: None)
-        assert main(["train", str(path)]) == 2
-    weights = (tmp_path / "out" / "model" / "model.safetensors").stat().st_mtime_ns
-    assert main(["train", str(path), "--set", "training.learning_rate=0.02"]) == 2
-    assert main(["train", str(path), "--set", "evaluation.perturb=[typos]"]) == 0
-    assert (tmp_path / "out" / "model" / "model.safetensors").stat().st_mtime_ns == weights
-    capsys.readouterr()
-    assert main(["train", str(path), "--set", "evaluation.perturb=[]"]) == 2
-    assert "another evaluation.perturb (['typos'], now [])" in capsys.readouterr().err
