@@ -28,7 +28,7 @@ from mogrid.training.run import default_label, materials
 from mogrid.training.train import Stop
 from mogrid.tune.shares import values_of, worst_domain
 from mogrid.tune.stages import LEAST, Budget, Stages, divide, divide_time, in_turns, pilot_mixes
-from mogrid.tune.verdict import _places
+from mogrid.tune.verdict import standing
 
 __all__ = ["EVALUATIONS", "MOST", "SHARES", "SYSTEMS", "Session"]
 
@@ -75,10 +75,10 @@ class Session:
 
     def narrow(self, places: dict[str, list[tuple[str, str]]], base: RunRecord, role: str) -> list[str]:
         """Let the base's worst domain stand for an objective that is judged by the worst one; say which that is."""
-        standing, notes = _places(places, base, role), []
-        for name in [name for name, own in standing.items() if name in self.worst and len(own) > 1]:
-            domain = worst_domain(values_of(base, standing, role)[name])
-            places[name] = [place for place in standing[name] if place[0] == domain]
+        there, notes = standing(places, base, role), []
+        for name in [name for name, own in there.items() if name in self.worst and len(own) > 1]:
+            domain = worst_domain(values_of(base, there, role)[name])
+            places[name] = [place for place in there[name] if place[0] == domain]
             notes.append(f"{name} is judged by the worst domain: on {role}-role data {domain!r}, the base's, is meant")
         return notes
 
@@ -151,11 +151,12 @@ class Session:
         """
         if self.budget.hours is None:
             return found()
-        path, asked = self.store / "cache" / "hours.json", {"hours": self.budget.hours, "workers": self.budget.workers}
+        path, recipe = self.store / "cache" / "hours.json", self.recipe.model_dump(mode="json", exclude={"output"})
+        asked = {"hours": self.budget.hours, "workers": self.budget.workers, "recipe": recipe}
         known: dict[str, Any] = {}
         with suppress(OSError, ValueError):
             known = json.loads(path.read_text("utf-8"))
-        if {key: known.get(key) for key in asked} != asked:  # another budget
+        if {key: known.get(key) for key in asked} != asked:  # another budget or recipe
             known = dict(asked)
         if name not in known:
             known[name] = found()
