@@ -69,6 +69,26 @@ class Estimate:
     error: float
     freedom: float
 
+    @staticmethod
+    def of(mean: float, of_queries: float, queries: int, by_seed: ArrayLike) -> Estimate:
+        """Return a mean whose variance is that over queries and that over seeds.
+
+        Parameters
+        ----------
+        mean : float
+        of_queries : float
+            Variance of the mean over seeds, as far as queries are drawn.
+        queries : int
+            Degrees of freedom of that.
+        by_seed : array_like, shape (seeds,)
+            Means over queries. One has no variance.
+        """
+        values = np.asarray(by_seed, dtype=np.float64)
+        of_seeds = float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0
+        total = of_queries + of_seeds
+        shares = of_queries**2 / max(queries, 1) + of_seeds**2 / max(len(values) - 1, 1)
+        return Estimate(mean, float(np.sqrt(total)), total**2 / shares if shares > 0 else float(max(queries, 1)))
+
     def half_width(self, confidence: float = 0.95) -> float:
         """Return half of the interval that holds the mean with a confidence in (0, 1)."""
         from scipy.special import stdtrit
@@ -102,16 +122,12 @@ def estimate(values: ArrayLike, strata: Sequence[str] | None = None) -> Estimate
     table = np.asarray(values, dtype=np.float64)
     if table.ndim != 2 or table.size == 0 or not np.isfinite(table).all():
         raise EvaluationError(f"expected finite values of seeds by queries, got shape {table.shape}")
-    seeds, count = table.shape
-    by_query, by_seed = table.mean(axis=0), table.mean(axis=1)
+    count, by_query = table.shape[1], table.mean(axis=0)
     own = np.zeros(count, np.intp) if strata is None else np.unique(np.asarray(strata), return_inverse=True)[1]
     sizes = np.bincount(own)
     within = (by_query - np.bincount(own, by_query)[own] / sizes[own]) ** 2
     of_queries = float((within * (sizes / np.maximum(sizes - 1, 1))[own]).sum()) / count**2
-    of_seeds = float(by_seed.var(ddof=1)) / seeds if seeds > 1 else 0.0
-    total = of_queries + of_seeds
-    shares = of_queries**2 / max(count - len(sizes), 1) + of_seeds**2 / max(seeds - 1, 1)
-    return Estimate(float(table.mean()), float(np.sqrt(total)), total**2 / shares if shares > 0 else float(count))
+    return Estimate.of(float(table.mean()), of_queries, count - len(sizes), table.mean(axis=1))
 
 
 def bootstrap_interval(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mogrid.data.domain import Collection, Role
 from mogrid.errors import DataError, RoleError
 from mogrid.evaluation.fusion import interpolate, tune_interpolation
-from mogrid.evaluation.intervals import PairedTest, bootstrap_interval, compare, holm
+from mogrid.evaluation.intervals import PairedTest, bootstrap_interval, compare, corrected
 from mogrid.evaluation.judge import Cell, JudgedSplit, judging
 from mogrid.evaluation.measured import by_bm25, evaluate_run
 from mogrid.evaluation.results import CLEAN, SplitResult
@@ -87,8 +87,7 @@ class Evaluation:
         for result in self.systems[MODEL]:
             key = result.domain, result.condition
             found[key] = compare({"model": result.ndcg}, base[key])["model"]
-        corrected = holm([test.p_value for test in found.values()])
-        return {key: replace(t, p_value=float(p)) for (key, t), p in zip(found.items(), corrected, strict=True)}
+        return corrected(found)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row a domain, condition and system, with 95 % intervals over queries."""

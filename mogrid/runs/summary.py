@@ -12,7 +12,7 @@ from mogrid.errors import DataError
 from mogrid.evaluation.intervals import Estimate, PairedTest, corrected, estimate, paired_runs
 from mogrid.runs.record import Result, RunRecord
 
-__all__ = ["Measure", "Row", "Summary", "measures_of", "pairs_of", "summarise"]
+__all__ = ["Measure", "Row", "Summary", "domain_of", "measures_of", "pairs_of", "summarise"]
 
 Floats = NDArray[np.float64]
 _CLEAN = "clean"
@@ -196,12 +196,9 @@ def _interval(tables: Sequence[Floats], measure: Measure, draws: int, seed: int)
         drawn.append(weights @ table.mean(axis=0) / table.shape[1])
     of_queries = float(_combine(np.array(drawn), measure).var(ddof=1))
     by_seed = _combine(np.array([table.mean(axis=1) for table in tables]), measure)
-    seeds, count = len(by_seed), min(table.shape[1] for table in tables)
-    of_seeds = float(by_seed.var(ddof=1)) / seeds if seeds > 1 else 0.0
-    total = of_queries + of_seeds
-    shares = of_queries**2 / max(count - 1, 1) + of_seeds**2 / max(seeds - 1, 1)
     value = float(_combine(np.array([table.mean() for table in tables]), measure))
-    return value, Estimate(value, float(np.sqrt(total)), total**2 / shares if shares else count).half_width()
+    fewest = min(table.shape[1] for table in tables)
+    return value, Estimate.of(value, of_queries, fewest - 1, by_seed).half_width()
 
 
 def _even(table: Floats, tables: Sequence[Floats]) -> Floats:
@@ -218,11 +215,12 @@ def _tests(grouped: Mapping[str, Sequence[RunRecord]], measure: Measure, baselin
         both = pairs_of(runs, grouped[baseline])
         pairs = [(_per_query(first, measure), _per_query(second, measure)) for first, second in both]
         if label != baseline and all(all(pair) for pair in pairs):
-            found[label] = paired_runs(pairs, stratum=_domain)
+            found[label] = paired_runs(pairs, stratum=domain_of)
     return corrected(found)
 
 
-def _domain(query: str) -> str:
+def domain_of(query: str) -> str:
+    """Return the domain of a ``DOMAIN/QUERY``."""
     return query.partition("/")[0]
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from mogrid.attacks.registry import attack_for
 from mogrid.data import Collection, Role
-from mogrid.evaluation import CLEAN, JudgedSplit, PairedTest, holm, judge, paired_test, sample_domain
-from mogrid.evaluation.intervals import bootstrap_interval
+from mogrid.evaluation import CLEAN, JudgedSplit, PairedTest, judge, paired_test, sample_domain
+from mogrid.evaluation.intervals import bootstrap_interval, corrected
 from mogrid.frontier.merges import Merges
 from mogrid.retrieval.merging import blend, check_mergeable, fill
 from mogrid.sweep.grid import lattice
@@ -169,5 +169,4 @@ def compare_merge(
     for name, model in models.items():
         other = values_at(model, splits, places, seed)
         found |= {(objective, name): paired_test(own[objective], other[objective], seed=seed) for objective in places}
-    corrected = holm([test.p_value for test in found.values()])
-    return {key: replace(test, p_value=float(p)) for (key, test), p in zip(found.items(), corrected, strict=True)}
+    return corrected(found)

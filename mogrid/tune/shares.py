@@ -10,11 +10,11 @@ import numpy as np
 from mogrid.evaluation.intervals import bootstrap_interval
 from mogrid.frontier.merges import Merges
 from mogrid.runs import RunRecord
+from mogrid.runs.summary import domain_of
 from mogrid.sweep.merging import Places, Values, by_query
 
 __all__ = [
-    "SURETY", "at_worst", "choose_share", "domain_of", "interval", "keeps", "merges_of", "preferred", "values_of",
-    "worst_domain",
+    "SURETY", "at_worst", "choose_share", "interval", "keeps", "merges_of", "preferred", "values_of", "worst_domain"
 ]  # fmt: skip
 
 SURETY = 0.9
@@ -169,11 +169,6 @@ def _change(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str
 def _lower(change: Mapping[str, float]) -> float:
     """Return what the mean exceeds in `SURETY` of the draws of queries."""
     return interval(change, 2 * SURETY - 1)[1]
-
-
-def domain_of(query: str) -> str:
-    """Return the domain of a ``DOMAIN/QUERY``."""
-    return query.partition("/")[0]
 
 
 def _alone(values: Mapping[str, float]) -> dict[str, dict[str, float]]:

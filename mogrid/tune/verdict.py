@@ -14,13 +14,13 @@ from mogrid.evaluation import PairedTest, paired_runs
 from mogrid.evaluation.intervals import corrected
 from mogrid.report.table import Table, cell, mark
 from mogrid.runs import RunRecord
-from mogrid.runs.summary import pairs_of
+from mogrid.runs.summary import domain_of, pairs_of
 from mogrid.sweep.merging import Places
 from mogrid.training.recipe import Recipe
 from mogrid.training.run import Materials
-from mogrid.tune.shares import domain_of, interval, preferred, values_of
+from mogrid.tune.shares import interval, preferred, values_of
 
-__all__ = ["Verdict", "gain_of", "gains_told", "p_told", "testing_recipe", "verdict_of"]
+__all__ = ["Verdict", "gain_of", "gains_told", "p_told", "standing", "testing_recipe", "verdict_of"]
 
 _ALL = "all, by the preference"
 
@@ -108,7 +108,7 @@ def _tests(condition: str) -> bool:
     return True
 
 
-def _places(objectives: Places, record: RunRecord, role: str) -> dict[str, list[tuple[str, str]]]:
+def standing(objectives: Places, record: RunRecord, role: str) -> dict[str, list[tuple[str, str]]]:
     """Return what of a role stands for each objective: the same domains, or those that are kept for this role alone.
 
     Others stand only for an objective that is judged on others, too: neither at home nor on what is trained on. Where
@@ -151,7 +151,7 @@ def gain_of(
     objectives, preference, role
         As for `verdict_of`.
     """
-    places = _places(objectives, first[0], role)
+    places = standing(objectives, first[0], role)
 
     def values(record: RunRecord) -> dict[str, float]:
         return preferred(values_of(record, places, role), preference)
@@ -204,7 +204,7 @@ def verdict_of(
     role : str
     """
     model = next(iter(records))
-    places = _places(objectives, records[model], role)
+    places = standing(objectives, records[model], role)
     values: dict[str, dict[str, Mapping[str, float]]] = {}
     for system, record in records.items():
         known = values_of(record, places, role)
