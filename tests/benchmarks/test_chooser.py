@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.chooser import METHODS, Replay, main, regrets
+from benchmarks.chooser import REPLAYED as METHODS
+from benchmarks.chooser import Replay, main, regrets
 from mogrid.errors import DataError
 from mogrid.frontier import Measurements
 from tests.frontier.truth import SIZES, Truth, grid, sweep
