@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+from zlib import crc32
 
 from mogrid.data.domain import Collection, Domain, Role
 from mogrid.data.words import units
@@ -119,7 +120,14 @@ class _Known:
         equal = [shingles for shingles in wanted if shingles in self.first]
         found = [NearDuplicate(place, self.first[s], 1.0) for s in equal for place in wanted[s]]
         for shingles, sketch in _sketches([s for s in wanted if s not in self.first], self.seed):
-            scored = [(_jaccard(shingles, self.sets[other]), -other) for other in self.index.query(sketch)]
+            size = len(shingles)
+            # Sets that are as alike are about as large: most candidates need not be intersected.
+            able = [
+                other
+                for other in self.index.query(sketch)
+                if min(size, len(self.sets[other])) >= self.threshold * max(size, len(self.sets[other])) - 1e-9
+            ]
+            scored = [(_jaccard(shingles, self.sets[other]), -other) for other in able]
             if scored and max(scored)[0] >= self.threshold:
                 similarity, other = max(scored)
                 found += [NearDuplicate(place, -other, similarity) for place in wanted[shingles]]
@@ -127,7 +135,8 @@ class _Known:
 
 
 def _jaccard(first: frozenset[str], second: frozenset[str]) -> float:
-    return len(first & second) / len(first | second)
+    shared = len(first & second)
+    return shared / (len(first) + len(second) - shared)
 
 
 def leak_report(collection: Collection, *, threshold: float = 0.8) -> LeakReport:
@@ -196,4 +205,5 @@ def _sketches(sets: Sequence[frozenset[str]], seed: int) -> Any:
     for start in range(0, len(sets), _AT_ONCE):
         some = sets[start : start + _AT_ONCE]
         encoded = [[shingle.encode() for shingle in sorted(shingles)] for shingles in some]
-        yield from zip(some, MinHash.bulk(encoded, num_perm=_HASHES, seed=seed), strict=True)
+        # The permutations do the mixing: of a shingle's own hash it takes no more than that few have the same.
+        yield from zip(some, MinHash.bulk(encoded, num_perm=_HASHES, seed=seed, hashfunc=crc32), strict=True)
