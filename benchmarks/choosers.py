@@ -134,7 +134,8 @@ def tune(bench: Bench, budget: float, p: Floats, rng: np.random.Generator) -> Fl
     short = spread(bench.cells(0))[: count + 1]
     level = max((i for i, x in enumerate(bench.lengths[:-1]) if x <= 4.5 * bench.lengths[0]), default=0)
     rows, left = bench.seen([(mix, 0) for mix in short], budget, rng)
-    if level and len(short) * bench.lengths[level] <= left - budget / 3:
+    # A run is of whole steps, and a few hundredths off what it was to take.
+    if level and len(short) * bench.lengths[level] <= 1.05 * (left - budget / 3):
         more, left = bench.seen([(mix, level) for mix in short], left, rng)
         rows += more
     pilots = range(len(bench.lengths) - 1)

@@ -48,7 +48,7 @@ def trails_of(records: Sequence[RunRecord], role: str) -> dict[str, dict[str, Tr
         raise DataError(f"no run was judged on other domains of role {role}")
     base = {r.model: np.array([_value(r, home), _value(r, away)]) for r in records if r.kind == "base"}
     runs: dict[tuple[str, str], dict[float, list[Floats]]] = {}
-    for record in records:
+    for record in sorted(records, key=lambda record: record.parameters):  # panels by size
         if record.kind == "trained" and record.model in base:
             mix, _, way = record.label.partition(", ")
             plain = {k: v for k, v in record.recipe.get("model", {}).items() if k not in ("lora", "freeze")}
@@ -135,6 +135,7 @@ def plot_regime(
         panel.set_visible(False)
     gain, change = (np.concatenate([getattr(trail, name) for trail in trails]) for name in ("gain", "elsewhere"))
     for panel in grid[:count]:
+        panel.locator_params(axis="x", nbins=6)
         _quadrants(panel, gain, change)
     for panel in grid[max(count - columns, 0) : count]:
         panel.set_xlabel(f"{measure} gained in domain")
