@@ -50,16 +50,17 @@ def test_with_one_seed_a_stratified_t_test_and_with_several_both_variances() -> 
     assert estimate(apart, ["a"] * 20 + ["b"] * 20).error == 0 < estimate(apart).error
 
 
+@pytest.mark.parametrize(("seeds", "most"), [(2, 0.13), (3, 0.1)])
 @pytest.mark.parametrize("of_seeds", [0.0, 0.006, 0.02])
-def test_what_does_not_differ_is_rarely_called_different_at_three_seeds(of_seeds: float) -> None:
+def test_what_does_not_differ_is_rarely_called_different(of_seeds: float, seeds: int, most: float) -> None:
     rng, rejected, covered = np.random.default_rng(2), 0, 0
     for _ in range(400):
-        values = rng.normal(0, of_seeds, (3, 1)) + rng.normal(0, 0.12, 300) + rng.normal(0, 0.08, (3, 300))
+        values = rng.normal(0, of_seeds, (seeds, 1)) + rng.normal(0, 0.12, 300) + rng.normal(0, 0.08, (seeds, 300))
         pairs = [({str(q): v for q, v in enumerate(row)}, dict.fromkeys(map(str, range(300)), 0.0)) for row in values]
         test = paired_runs(pairs)
         rejected += test.p_value < 0.05
         covered += test.low < 0 < test.high
-    assert rejected / 400 < 0.1  # over queries alone it is a half where seeds differ most
+    assert rejected / 400 < most  # over queries alone it is a half where seeds differ most
     assert covered + rejected == 400
 
 
