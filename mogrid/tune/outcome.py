@@ -60,7 +60,7 @@ class Outcome:
     Attributes
     ----------
     stages : list of (name, runs, FLOPs, seconds)
-        What each cost.
+        What each cost; the last one is what is no run, such as fitting laws.
     path : list of (after which stage, mix, words)
         Of the choice.
     share : float

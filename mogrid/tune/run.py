@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,7 @@ def tune(
             raise ConfigError(f"at least {name}={asked}: the base model breaks it as it is; base can be kept")
     plain = _plain(recipe)
     check_folder(out)
+    started = time.perf_counter()
     with status(console, "reading the data"):
         given = materials(plain, base)
         given.judging.check()
@@ -103,7 +105,8 @@ def tune(
                 hand_back_again(_Tune(recipe, plain, base, out, budget, console), known)
         return known
     with tempfile.TemporaryDirectory(prefix="mogrid-") as scratch:
-        early = _Tune(recipe, plain, base, Path(scratch), budget, console)
+        read = time.perf_counter() - started
+        early = _Tune(recipe, plain, base, Path(scratch), budget, console, beside=read)
         if (out / "cache").is_dir():
             shutil.copytree(out / "cache", early.store / "cache")
         if budget.flops is not None:  # what cannot be afforded is said before anything is written
@@ -164,7 +167,8 @@ class _Tune(Session):
         verdict, name, notes = self.verdict(final_recipe, final, share, others, preference)
         asked = Asked(dict(preference), dict(self.recipe.at_least), self.recipe.seed, rate, stages.rates)
         runs = {"model": [name], "merges": merges, "pilots": pilots}
-        outcome = Outcome(verdict, share, [], self.costs, path, asked, runs)
+        took = [*self.costs, ("data, leaks, prices, laws", 0, 0.0, round(self.beside, 1))]
+        outcome = Outcome(verdict, share, [], took, path, asked, runs)
         outcome.lines = [*lines_of(outcome, final, keeps=choice.keeps), *notes]
         hand_back(self, outcome, choice.laws)
         keep_outcome(self.store, request, outcome)

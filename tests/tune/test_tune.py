@@ -37,7 +37,9 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_pilots_are_a_small_part_of_what_is_counted(tuned) -> None:
     outcome = json.loads((tuned / "out" / "tune.json").read_text())["outcome"]
     costs = {name: flops for name, _, flops, _ in outcome["stages"]}
-    assert list(costs) == ["baselines", "mixes", "final training", "merges", "rivals", "verdict"]
+    beside = "data, leaks, prices, laws"
+    assert list(costs) == ["baselines", "mixes", "final training", "merges", "rivals", "verdict", beside]
+    assert outcome["stages"][-1][3] > 0
     assert 0.2 < costs["mixes"] / float(BUDGET) < 0.32
     assert costs["mixes"] + costs["final training"] == pytest.approx(float(BUDGET), rel=0.05)
     (final,) = (r for r in RunStore(tuned / "out") if r.best)
