@@ -2,8 +2,8 @@
 
 A text leaves layers that do not change the same every time. On a processor it goes through them once, and what is
 trained - the layers above - costs what so many layers alone cost, in training and in every judging by the process.
-That first time each text is read by itself, so that its bits do not depend on its neighbours: it takes a sixth more than
-computing would, and is made good when a text comes again (`benchmarks.savings`).
+That first time each text is read by itself, so that its bits do not depend on its neighbours: it takes a sixth more
+than computing would, and is made good when a text comes again (`benchmarks.savings`).
 """
 
 from __future__ import annotations

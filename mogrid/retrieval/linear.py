@@ -1,8 +1,8 @@
 """Matrix products of encoders by oneDNN, on processors where it is the faster library.
 
 Torch hands products of float32 to MKL, which knows the wide registers (AVX-512) of one maker's processors alone; on
-others oneDNN, which torch has on board for lower precisions and compiled models, is up to twice as fast - or level, where
-the processor does such products in halves (Zen 4). Results differ as rounding does.
+others oneDNN, which torch has on board for lower precisions and compiled models, is up to twice as fast - or level,
+where the processor does such products in halves (Zen 4). Results differ as rounding does.
 """
 
 from __future__ import annotations
