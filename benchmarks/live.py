@@ -206,12 +206,10 @@ def _digits(flops: float) -> float:
 
 def _flops(recipe: Recipe, base: Path, store: Path) -> float:
     """Return the FLOPs of the recipe's pairs, at what a row costs on average."""
-    if recipe.training.pairs is None:
-        raise ConfigError("training.pairs: give the length of the final training in pairs")
     given = materials(recipe, base)
     (store / "cache").mkdir(parents=True, exist_ok=True)
     costs = row_costs(recipe.change({"mix": None}), given.build, given.datasets, store / "cache", given.data)
-    return recipe.training.pairs * sum(costs.values()) / len(costs)
+    return float(recipe.training.pairs or 0) * sum(costs.values()) / len(costs)
 
 
 def compare(
@@ -336,6 +334,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         preference = parse_numbers("--preference", arguments.preference) or {}
         if not any(preference.get(name, 0.0) > 0 for name in recipe.objectives):
             raise ConfigError(f"--preference weighs none of the objectives {', '.join(recipe.objectives)}")
+        if recipe.training.pairs is None:
+            raise ConfigError("training.pairs: give the length of the final training in pairs")
         if not arguments.show:
             only = arguments.only or list(METHODS)
             compare(recipe, path.parent, store, preference, arguments.repetitions, only, Console(stderr=True))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import importlib
 import os
 import sys
 import tempfile
@@ -61,7 +60,7 @@ WHOLE: Mapping[str, Any] = {"model.freeze": None}
 THIN: Mapping[str, Any] = {**WHOLE, "model.layers": 1}
 
 Values = NDArray[np.float64]
-_encoding = importlib.import_module("mogrid.retrieval.encode")  # the package calls a function by the module's name
+_encoding = sys.modules["mogrid.retrieval.encode"]  # the package calls a function by the module's name
 
 
 @dataclass(frozen=True)

@@ -48,8 +48,8 @@ def test_methods_share_runs_and_a_store_goes_on(tmp_path, capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["debain"], "no recipe 'debain' (did you mean 'debian'?)"),
-        (["dpr", "--only", "gird"], "no method 'gird' (did you mean 'grid'?)"),
+        (["debain"], "no recipe 'debain'; did you mean 'debian'?"),
+        (["dpr", "--only", "gird"], "no method 'gird'; did you mean 'grid'?"),
         (["dpr", "--preference", "speed=1"], "weighs none of the objectives effectiveness, ood, typos"),
         (["dpr", "--show"], "nothing is finished; leave --show out to train"),
         (["dpr", "--set", "training.steps=10"], "training.pairs: give the length of the final training in pairs"),

@@ -24,7 +24,8 @@ def recipe(tmp_path, tokenizer):
     return path
 
 
-def test_a_saving_is_a_row_of_the_table_and_of_the_record(recipe, tmp_path, capsys) -> None:
+def test_a_saving_is_a_row_of_the_table_and_of_the_record(recipe, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     out = tmp_path / "savings.json"
     options = ["--recipe", str(recipe), "--out", str(out), "--rounds", "2"]
     assert savings.main([*options, "--only", "layers-known", "--only", "sparse"]) == 0
