@@ -1,6 +1,6 @@
 """Tokenise every text once a worker: all from-scratch runs of an experiment share one vocabulary.
 
-Tokenising is a fifth of training a small encoder (`benchmarks.savings`), and more of encoding with it.
+Tokenising is a fifth of training a small encoder (`benchmarks.savings`).
 """
 
 from __future__ import annotations

@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.chooser import REPLAYED as METHODS
-from benchmarks.chooser import Replay, main, regrets
+from benchmarks.chooser import REPLAYED, Replay, main, regrets
 from mogrid.errors import DataError
 from mogrid.frontier import Measurements
 from tests.frontier.truth import SIZES, Truth, grid, sweep
@@ -46,7 +45,7 @@ def test_merges_of_corner_runs_of_one_seed_stand_for_their_mixes(runs) -> None:
         if 0 < mix[0] < 1
     ]
     replay, p = Replay(runs, merged=merged), np.array([0.5, 0.5])
-    scores = [METHODS["merged corners"](replay, budget, p, np.random.default_rng(j)) for j in range(8)]
+    scores = [REPLAYED["merged corners"](replay, budget, p, np.random.default_rng(j)) for j in range(8)]
     assert {int(np.argmin(own)) for own in scores} == {best, worst}  # a repetition draws one seed of the corners
     assert all(np.isfinite(own).all() for own in scores)
 
@@ -57,7 +56,7 @@ def test_another_model_is_as_good_a_guide_as_it_is_alike(runs) -> None:
     for name, beside in (("alike", runs), ("turned", other)):
         replay = Replay(runs, beside=Replay(beside))
         p = np.array([0.9, 0.1])
-        scores = METHODS["another model"](replay, float(runs.flops.max()), p, np.random.default_rng(0))
+        scores = REPLAYED["another model"](replay, float(runs.flops.max()), p, np.random.default_rng(0))
         best[name] = replay.truth(p)[int(np.argmin(scores))] - replay.truth(p).min()
     assert best["alike"] < 0.005 < best["turned"]
 
@@ -68,7 +67,7 @@ def test_every_method_chooses_and_the_chooser_better_than_blindly(runs, tmp_path
     out = tmp_path / "regret.json"
     assert main(["--store", str(tmp_path / "runs.jsonl"), "--repetitions", "1", "--out", str(out)]) == 0
     found = {name: np.array(table) for name, table in json.loads(out.read_text())["regrets"].items()}
-    assert found.keys() == METHODS.keys() - {"merged corners", "another model"}
+    assert found.keys() == REPLAYED.keys() - {"merged corners", "another model"}
     assert all(table.shape == (3, 1) and (table >= 0).all() for table in found.values())
     replay = Replay(runs)
     blind = [replay.truth(p).mean() - replay.truth(p).min() for p in np.array([[0.5, 0.5], [0.75, 0.25], [0.25, 0.75]])]
