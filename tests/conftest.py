@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -16,6 +18,20 @@ from mogrid.retrieval.models import build_retriever, train_tokenizer
 from tests.skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401
 
 torch.set_num_threads(1)
+
+
+_imported = 0
+
+
+@pytest.fixture(autouse=True)
+def _frozen() -> None:
+    """Keep libraries out of garbage collection, which every training asks for: .3 s each time otherwise."""
+    global _imported
+    if len(sys.modules) > _imported + 50:
+        _imported = len(sys.modules)
+        gc.collect()
+        gc.freeze()
+
 
 WORDS = [
     "river",

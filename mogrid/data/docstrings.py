@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import gc
 import hashlib
 import re
 import sysconfig
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
@@ -78,10 +80,23 @@ def _docstrings(root: Path) -> Iterator[tuple[str, str]]:
         if _SKIPPED & set(relative.parts):
             continue
         try:
-            tree = ast.parse(path.read_text("utf-8"))
+            with _uncollected():
+                tree = ast.parse(path.read_text("utf-8"))
         except (SyntaxError, ValueError, OSError):
             continue  # templates and files of other Python versions lie among the sources
         yield from _definitions(tree, ".".join((root.name, *relative.parts)))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the garbage collector out: it looks through a growing tree again and again, half of all the time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _definitions(node: ast.AST, prefix: str) -> Iterator[tuple[str, str]]:

@@ -82,7 +82,7 @@ def base_model(
         Teach a thinned model the embeddings of the whole one on `texts`, once: what it did and cost is the returned
         model's attribute ``healing``, a `Healing`.
     cache : Path, optional
-        A folder that keeps healed models; that of `mogrid.files.cache_folder` when left out.
+        A folder that keeps healed models and learned vocabularies; that of `mogrid.files.cache_folder` when left out.
     lora : mapping, optional
         Train low-rank adapters alone; settings as in `mogrid.retrieval.adapters.add_lora`. `fold_adapters` makes a
         plain model of the result.
@@ -106,7 +106,7 @@ def base_model(
     if path is None:
         if layers is not None or heal is not None:
             raise ConfigError("layers are those of a pretrained model: name its path")
-        own = tokenizer or train_tokenizer(texts, vocabulary, max_length or _MAX_LENGTH)
+        own = tokenizer or train_tokenizer(texts, vocabulary, max_length or _MAX_LENGTH, cache or cache_folder())
         model = build_retriever(size, own, dropout=_DROPOUT if dropout is None else dropout, seed=seed, **style)
     else:
         one: Style = {**style, "towers": 1}

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
+import tokenizers
 import torch
+from filelock import FileLock
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from mogrid.errors import ConfigError, DataError
+from mogrid.files import write_json
 from mogrid.retrieval.pretrained import Style, load_retriever
 
 if TYPE_CHECKING:
@@ -29,9 +35,12 @@ SIZES = ("1x64", "2x128", "4x256", "4x384", "6x384")
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _LETTERS = 1000  # distinct letters that may become pieces; words with rarer ones are unknown
 _PLANE, _PLANE_SIZE = 0xF0000, 0xFFFE
+_FORMAT = 1  # a change of what is learned from the same texts asks for another
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int = 8192, max_length: int = 64) -> PreTrainedTokenizerBase:
+def train_tokenizer(
+    texts: Iterable[str], vocabulary: int = 8192, max_length: int = 64, cache: Path | None = None
+) -> PreTrainedTokenizerBase:
     """Train a lower-casing WordPiece vocabulary on the training text; equal texts give equal vocabularies.
 
     Parameters
@@ -42,26 +51,55 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = 8192, max_length: in
         Number of pieces.
     max_length : int
         Tokens after which texts are cut.
+    cache : Path, optional
+        A folder that keeps vocabularies under the hash of their texts; processes that want the same one wait for the
+        first.
 
     Raises
     ------
     DataError
         There is no text to learn from.
     """
-    normalizer = normalizers.BertNormalizer(lowercase=True)
-    splitter = pre_tokenizers.BertPreTokenizer()
+    learned = _pieces(texts, vocabulary) if cache is None else _cached_pieces(list(texts), vocabulary, cache)
+    pieces = [*_SPECIAL, *learned]
+    model = models.WordPiece(vocab={piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]")
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer, tokenizer.pre_tokenizer = _splitting()
+    tokenizer.decoder = decoders.WordPiece()
+    return BertTokenizer(tokenizer_object=tokenizer, do_lower_case=True, model_max_length=max_length)
+
+
+def _splitting() -> tuple[normalizers.BertNormalizer, pre_tokenizers.BertPreTokenizer]:
+    return normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+
+
+def _cached_pieces(texts: Sequence[str], vocabulary: int, cache: Path) -> list[str]:
+    digest = hashlib.sha256(f"{_FORMAT} {tokenizers.__version__} {vocabulary}".encode())
+    for text in texts:
+        digest.update(b"\0" + text.encode("utf-8", "surrogatepass"))
+    path = cache / "vocabularies" / f"{digest.hexdigest()[:20]}.json"
+    with ExitStack() as stack:
+        with suppress(OSError):  # a read-only home costs seconds a run, nothing else
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(f"{path}.lock"))
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            return [str(piece) for piece in json.loads(path.read_text("utf-8"))["pieces"]]
+        pieces = _pieces(texts, vocabulary)
+        with suppress(OSError):
+            write_json(path, {"pieces": pieces})
+        return pieces
+
+
+def _pieces(texts: Iterable[str], vocabulary: int) -> list[str]:
+    """Return what a vocabulary has beside its special pieces."""
+    normalizer, splitter = _splitting()
     words: Counter[str] = Counter()
     for text in texts:
         words.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
-    pieces = [*_SPECIAL, *_learn_pieces(words, vocabulary - len(_SPECIAL))]
-    if len(pieces) == len(_SPECIAL):
+    pieces = _learn_pieces(words, vocabulary - len(_SPECIAL))
+    if not pieces:
         raise DataError("the vocabulary came out empty: there is no training text")
-    model = models.WordPiece(vocab={piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]")
-    tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizer
-    tokenizer.pre_tokenizer = splitter
-    tokenizer.decoder = decoders.WordPiece()
-    return BertTokenizer(tokenizer_object=tokenizer, do_lower_case=True, model_max_length=max_length)
+    return pieces
 
 
 def _learn_pieces(words: Counter[str], size: int) -> list[str]:

@@ -85,7 +85,9 @@ def build_base(
         path,
         size=chosen.size,
         vocabulary=chosen.vocabulary,
-        texts=(text for rows in datasets.values() for column in columns for text in rows[column]),
+        texts=(
+            text for rows in datasets.values() for column in columns for text in rows[column][:]
+        ),  # all at once: fast
         max_length=chosen.max_length,
         layers=chosen.layers,
         dropout=chosen.dropout,

@@ -16,8 +16,8 @@ from torch import nn
 from mogrid.errors import ConfigError, DataError
 from mogrid.flops import FlopLedger, non_embedding_parameters
 from mogrid.objectives import InfoNCE
-from mogrid.retrieval import pretrained
-from mogrid.retrieval.models import base_model, build_retriever, fold_adapters, load_retriever
+from mogrid.retrieval import pretrained, scratch
+from mogrid.retrieval.models import base_model, build_retriever, fold_adapters, load_retriever, train_tokenizer
 from mogrid.retrieval.thinning import kept_layers
 from tests.processes import on_ranks
 
@@ -331,6 +331,27 @@ def test_from_scratch_by_keys(tokenizer) -> None:
     np.testing.assert_array_equal(model.encode(TEXTS), plain.encode(TEXTS))
     learned = base_model(size="1x32", texts=TEXTS * 8, vocabulary=100)
     assert learned[0].max_seq_length == 64
+
+
+def test_a_vocabulary_is_learned_once(tmp_path, monkeypatch) -> None:
+    own = train_tokenizer(TEXTS * 8, 100, 16).get_vocab()
+    assert train_tokenizer(TEXTS * 8, 100, 16, tmp_path).get_vocab() == own
+    (kept,) = tmp_path.glob("vocabularies/*.json")
+    learned: list[int] = []
+    learn = scratch._learn_pieces
+    monkeypatch.setattr(scratch, "_learn_pieces", lambda *given: learned.append(1) or learn(*given))
+    assert train_tokenizer(TEXTS * 8, 100, 32, tmp_path).get_vocab() == own
+    assert not learned
+    kept.write_text(kept.read_text()[:40])
+    assert train_tokenizer(TEXTS * 8, 100, 16, tmp_path).get_vocab() == own
+    assert len(learned) == 1
+    assert train_tokenizer(TEXTS * 7, 100, 16, tmp_path).get_vocab() == own  # other texts, of the same words
+    assert len(train_tokenizer(TEXTS * 8, 60, 16, tmp_path)) < len(own)
+    assert len(learned) == 3
+    (tmp_path / "file").touch()  # no folder can be made of it
+    assert train_tokenizer(TEXTS * 8, 100, 16, tmp_path / "file").get_vocab() == own
+    with pytest.raises(DataError, match="there is no training text"):
+        train_tokenizer([], 100, 16, tmp_path)
 
 
 def test_from_scratch_on_every_rank_of_a_process_group(tokenizer) -> None:
