@@ -79,6 +79,10 @@ def train_from_recipe(recipe: Recipe, base: Path, console: Console) -> Path:
             return out
         sizes = ", ".join(f"{name} {len(rows):,} rows" for name, rows in given.datasets.items())
         console.print(f"objectives: {sizes}", highlight=False)
+        idle = [key for key in ("preference", "at_least") if getattr(recipe, key)]
+        if idle and recipe.training.keep == "last":
+            said = "not asked while the last weights are kept; training.keep: best asks for the best ones by it"
+            console.print(f"note: {' and '.join(idle)}: {said}", highlight=False)
         if not first:
             with Stop() as stop:
                 trained(given, out, out, stop=stop)

@@ -30,12 +30,13 @@ ray = pytest.importorskip("ray", reason="ray is not installed")
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+ENVIRONMENT["RAY_worker_niceness"] = "0"  # Ray's own 15 lets its workers starve beside other tests
 
 
 @pytest.fixture(scope="session")
 def cluster():
     """The address of a Ray of two CPUs, which this process is connected to."""
-    for name in ("HF_HUB_OFFLINE", "PYTHONPATH"):
+    for name in ("HF_HUB_OFFLINE", "PYTHONPATH", "RAY_worker_niceness"):
         os.environ[name] = ENVIRONMENT[name]
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield ray.get_runtime_context().gcs_address

@@ -69,6 +69,13 @@ def test_a_bound_that_nothing_keeps_is_said_on_the_terminal_and_in_the_card(tmp_
     assert said in (tmp_path / "out" / "model" / "README.md").read_text()
 
 
+def test_a_goal_that_chooses_nothing_is_said(tmp_path, capsys) -> None:
+    training = {**KEEP["training"], "steps": 2, "keep": "last"}
+    assert main(["train", str(write_run(tmp_path, **{**KEEP, "training": training}))]) == 0
+    said = "note: preference and at_least:"
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_later_evaluation_that_is_hardly_worse_is_kept(tmp_path) -> None:
     recipe = {**KEEP, "training": {**KEEP["training"], "keep_within": 1.0}}
     assert main(["train", str(write_run(tmp_path, **recipe))]) == 0
