@@ -28,12 +28,12 @@ from mogrid.errors import ConfigError, DataError, nearest
 from mogrid.frontier import (
     METHODS,
     Laws,
-    Measurements,
     Needed,
     Plan,
     experiments,
     fit_laws,
     foretold_front,
+    measurements_from_csv,
     mixing_pays,
     next_runs,
     plan,
@@ -223,7 +223,7 @@ def _imported(arguments: argparse.Namespace, preference: dict[str, float] | None
         raise ConfigError(f"--judged {arguments.judged}: expected SET=COLUMN, and each set once")
     metric = arguments.metric or "ce"
     folder = arguments.store
-    runs = Measurements.from_csv(folder / _RATIOS, folder / "metrics.csv", metric=metric, judged=judged)
+    runs = measurements_from_csv(folder / _RATIOS, folder / "metrics.csv", metric=metric, judged=judged)
     laws = fit_laws(runs, form=arguments.law, draws=arguments.draws)
     wanted: dict[str, Any] = {
         "preference": preference,

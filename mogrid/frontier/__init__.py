@@ -17,6 +17,7 @@ from mogrid.frontier.points import Front
 from mogrid.frontier.rates import ExchangeRates
 from mogrid.frontier.rules import METHODS, pick
 from mogrid.frontier.selection import FORMS, fit_laws
+from mogrid.frontier.tables import measurements_from_csv
 
 __all__ = [
     "FORMS",
@@ -47,6 +48,7 @@ __all__ = [
     "hypervolume",
     "hypervolume_interval",
     "is_convex",
+    "measurements_from_csv",
     "mixing_pays",
     "next_pilots",
     "next_runs",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mogrid.errors import DataError
-from mogrid.frontier import Measurements
+from mogrid.frontier import Measurements, measurements_from_csv
 from tests.frontier.truth import sweep
 
 
@@ -104,7 +104,7 @@ def test_tables_of_other_tools_are_read(tmp_path) -> None:
     (tmp_path / "metrics.csv").write_text(
         ",run,name,index,code,web/bpb\n0,b,swarm-1,1,1.5,2.5\n1,a,swarm-0,0,1.25,2.75\n"
     )
-    runs = Measurements.from_csv(tmp_path / "ratios.csv", tmp_path / "metrics.csv", judged={"web": "web/bpb"})
+    runs = measurements_from_csv(tmp_path / "ratios.csv", tmp_path / "metrics.csv", judged={"web": "web/bpb"})
     assert runs.objectives == ("web", "code")
     assert runs.labels == ("a", "b")
     np.testing.assert_allclose(runs.mix, [[0.25, 0.75], [0.6, 0.4]])
@@ -113,7 +113,7 @@ def test_tables_of_other_tools_are_read(tmp_path) -> None:
     (tmp_path / "more.csv").write_text(
         "run,web,code,model,parameters,pairs,flops,seed,spend\na,1,0,small,100,640,7e9,3,steps\n"
     )
-    more = Measurements.from_csv(tmp_path / "more.csv", tmp_path / "metrics.csv", judged={"web": "web/bpb"})
+    more = measurements_from_csv(tmp_path / "more.csv", tmp_path / "metrics.csv", judged={"web": "web/bpb"})
     assert (more.models, more.seeds, more.spend) == (("small",), (3,), ("steps",))
     np.testing.assert_allclose(more.pairs, [[640, 0]])
     np.testing.assert_allclose([more.parameters[0], more.flops[0]], [100, 7e9])
@@ -122,12 +122,12 @@ def test_tables_of_other_tools_are_read(tmp_path) -> None:
 def test_runs_of_no_told_flops_cost_as_their_pairs(tmp_path) -> None:
     (tmp_path / "metrics.csv").write_text("run,a,b\nx,1,2\ny,1,2\nz,1,2\n")
     (tmp_path / "ratios.csv").write_text("run,a,b,pairs\nx,1,0,100\ny,0,1,400\nz,.5,.5,800\n")
-    found = Measurements.from_csv(tmp_path / "ratios.csv", tmp_path / "metrics.csv")
+    found = measurements_from_csv(tmp_path / "ratios.csv", tmp_path / "metrics.csv")
     np.testing.assert_allclose(found.flops, [0.125, 0.5, 1])
     assert not found.priced
     table = "run,a,b,pairs,model,parameters\nx,1,0,100,s,1e6\ny,0,1,400,l,4e6\nz,.5,.5,800,s,1e6\n"
     (tmp_path / "ratios.csv").write_text(table)
-    found = Measurements.from_csv(tmp_path / "ratios.csv", tmp_path / "metrics.csv")
+    found = measurements_from_csv(tmp_path / "ratios.csv", tmp_path / "metrics.csv")
     np.testing.assert_allclose(found.flops, [1 / 16, 1, 0.5])
     assert sweep().priced
 
@@ -152,7 +152,7 @@ def test_tables_that_do_not_fit_say_where(tmp_path, ratios, metrics, message) ->
     (tmp_path / "ratios.csv").write_text(ratios)
     (tmp_path / "metrics.csv").write_text(metrics)
     with pytest.raises(DataError, match=message):
-        Measurements.from_csv(tmp_path / "ratios.csv", tmp_path / "metrics.csv")
+        measurements_from_csv(tmp_path / "ratios.csv", tmp_path / "metrics.csv")
 
 
 def test_what_is_judged_by_another_column_is_a_set_and_has_that_column(tmp_path) -> None:
@@ -160,7 +160,7 @@ def test_what_is_judged_by_another_column_is_a_set_and_has_that_column(tmp_path)
     (tmp_path / "metrics.csv").write_text("run,code,web\nx,1,1\n")
 
     def read(**judged) -> None:
-        Measurements.from_csv(tmp_path / "ratios.csv", tmp_path / "metrics.csv", judged=judged)
+        measurements_from_csv(tmp_path / "ratios.csv", tmp_path / "metrics.csv", judged=judged)
 
     with pytest.raises(DataError, match=r"ratios.csv: no column 'wbe', which is said to be judged; did you mean 'web'"):
         read(wbe="web")
