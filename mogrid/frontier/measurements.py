@@ -149,8 +149,9 @@ class Measurements:
 
     @property
     def cells(self) -> NDArray[np.intp]:
-        """The distinct (N, D, mix) each run is a seed of, shape (R,)."""
-        table = np.column_stack([np.log(self.parameters), np.log1p(self.pairs), self.mix]).round(4)
+        """The distinct (model, D, mix and how it was spent) each run is a seed of, shape (R,)."""
+        named = [np.unique(names, return_inverse=True)[1] for names in (self.models, self.spend)]
+        table = np.column_stack([np.log(self.parameters), np.log1p(self.pairs), self.mix, *named]).round(4)
         return np.asarray(np.unique(table, axis=0, return_inverse=True)[1]).ravel()
 
     @property

@@ -29,6 +29,18 @@ def test_runs_survive_a_file(tmp_path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "runs.jsonl"]
 
 
+def test_seeds_of_a_cell_are_those_of_one_model_and_one_way_to_spend() -> None:
+    runs = sweep()
+    half = runs.parameters > runs.parameters.min()
+    models = tuple("other" if odd else "one" for odd in half)
+    same = replace(runs, models=models, parameters=np.full(len(runs), 1e6), base={})
+    at_one_size = len(np.unique(replace(same, models=("one",) * len(runs)).cells))
+    apart = len(np.unique(same.only(half).cells)) + len(np.unique(same.only(~half).cells))
+    assert len(np.unique(same.cells)) == apart > at_one_size
+    spends = tuple("rows" if odd else "steps" for odd in half)
+    assert len(np.unique(replace(same, models=("one",) * len(runs), spend=spends).cells)) == apart
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
