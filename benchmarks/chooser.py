@@ -183,11 +183,22 @@ def _merged(store: RunStore, runs: Measurements, metric: str) -> list[tuple[Mapp
     ]
 
 
+def _up_to(runs: Measurements, pairs: float) -> Measurements:
+    """Return the runs of so many pairs; a run is of whole steps, or of equal FLOPs, and some hundredths off."""
+    short = runs.pairs.sum(axis=1) <= 1.2 * pairs
+    if not short.any():
+        raise DataError(f"no run has {pairs:,.0f} pairs or fewer")
+    return runs.only(short)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chooser", description=__doc__.splitlines()[0])
     parser.add_argument("--store", type=Path, required=True, metavar="DIR", help="runs, or a file of measurements")
     parser.add_argument("--where", action="append", default=[], metavar="KEY=VALUE", help="of runs of several recipes")
     parser.add_argument("--beside", action="append", default=[], metavar="KEY=VALUE", help="of another base model")
+    parser.add_argument(
+        "--pairs", type=float, default=np.inf, help="of the runs that are to be foretold: longer ones are left out"
+    )
     parser.add_argument("--metric", default="ndcg", choices=["ndcg", "ce"])
     parser.add_argument("--pilots", type=float, default=1.2, help="FLOPs for pilots, in trainings of full length")
     parser.add_argument("--repetitions", type=int, default=10)
@@ -196,11 +207,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         path = arguments.store
         runs = Measurements.load(path) if path.is_file() else measured(RunStore(path), arguments.where).measurements
+        runs = _up_to(runs, arguments.pairs)
         if arguments.metric not in runs.values:
             raise DataError(f"{arguments.store}: the runs have no {arguments.metric!r}")
         merged = [] if path.is_file() else _merged(RunStore(path), runs, arguments.metric)
         beside = [measured(RunStore(path), arguments.beside).measurements] if arguments.beside else []
-        other = Replay(beside[0], arguments.metric) if beside else None
+        other = Replay(_up_to(beside[0], arguments.pairs), arguments.metric) if beside else None
         replay = Replay(runs, arguments.metric, merged, other)
     except MogridError as error:
         print(f"chooser: {error}", file=sys.stderr)

@@ -82,3 +82,16 @@ def test_what_cannot_be_replayed_is_one_line(runs, tmp_path, capsys) -> None:
         Replay(runs.only(runs.pairs.sum(axis=1) < 2000))
     assert main(["--store", str(tmp_path)]) == 2
     assert "no finished training" in capsys.readouterr().err
+
+
+def test_runs_longer_than_those_to_be_foretold_are_left_out(runs, tmp_path, monkeypatch, capsys) -> None:
+    runs.save(tmp_path / "runs.jsonl")
+    seen: list[Replay] = []
+    monkeypatch.setattr(
+        "benchmarks.chooser.regrets", lambda replay, *given: seen.append(replay) or {"tune": np.ones((1, 2))}
+    )
+    for pairs in ("32000", "4000"):
+        assert main(["--store", str(tmp_path / "runs.jsonl"), "--pairs", pairs]) == 0
+    assert [len(replay.lengths) for replay in seen] == [3, 2]
+    assert main(["--store", str(tmp_path / "runs.jsonl"), "--pairs", "10"]) == 2
+    assert "no run has 10 pairs or fewer" in capsys.readouterr().err
