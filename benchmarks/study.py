@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import pairwise
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +85,9 @@ def run_study(name: str, store: Path, console: Console, *, data: Path | None, ch
     run_sweep(sweep, store, console)
 
 
-def show_study(name: str, store: Path, console: Console) -> None:
-    """Draw the tables, laws and figures of a study from its records alone."""
-    study, sweep = read_study(name)
+def show_study(name: str, store: Path, console: Console, data: Path | None = None) -> None:
+    """Draw the tables, laws and figures of a study from its records; gains by a preference ask what its data are."""
+    study, sweep = read_study(name, data=data)
     runs = RunStore(store)
     records = told_apart(list(runs.records()))
     if not records:
@@ -95,20 +95,20 @@ def show_study(name: str, store: Path, console: Console) -> None:
     console.print(study.title, style="bold")
     scales = sorted(scales_of(records), key=lambda scale: (scale.trained[0].parameters, scale.flops))
     tables = {scale.name: scale.rows(records) for scale in scales}
+    places = _places(sweep, console) if study.show.preference else {}
     for title, rows in {study.title: records}.items() if study.show.together else tables.items():
         if study.show.baseline not in {record.label for record in rows}:
             console.print(f"no run at {title} is called {study.show.baseline!r}: nothing is tested")
         summary = summarise(rows, study.show.role, baseline=study.show.baseline, draws=400)
         console.print(results_table(summary, f"{title}, {study.show.role}-role data", about=("FLOPs", "seeds")))
         labels = list(dict.fromkeys(record.label for record in rows))
-        places = materials(sweep.recipe, sweep.base).judging.objectives if study.show.preference else {}
         for other in (study.show.baseline, *study.show.against):
             for label in labels:
-                if study.show.preference and other in labels and label != other:
+                if study.show.preference and places and other in labels and label != other:
                     gain = gains_told(rows, label, other, places, study.show.preference, study.show.role)
                     console.print(gain, highlight=False)
-    if study.show.preference and not study.show.together:
-        for line in _lengthened(scales, records, materials(sweep.recipe, sweep.base).judging.objectives, study.show):
+    if study.show.preference and places and not study.show.together:
+        for line in _lengthened(scales, records, places, study.show):
             console.print(line, highlight=False)
     if study.show.regime:
         plot_regime(store / "regime.png", trails_of(records, study.show.role), title=study.title)
@@ -123,10 +123,19 @@ def show_study(name: str, store: Path, console: Console) -> None:
         console.print(str(foretold_front(laws)), highlight=False)
 
 
+def _places(sweep: Sweep, console: Console) -> Places:
+    """Return what stands for the objectives; nothing, and a line that says so, where the study's data are not here."""
+    try:
+        return materials(sweep.recipe, sweep.base).judging.objectives
+    except MogridError as error:
+        console.print(f"note: gains by the preference are left out: {error}", highlight=False)
+        return {}
+
+
 def _lengthened(scales: Sequence[Scale], records: list[RunRecord], places: Places, show: Show) -> list[str]:
-    """Say what longer runs of one label gain by the preference over the next shorter ones, over the seeds of both."""
+    """Say what longer runs of one label gain by the preference over shorter ones, over the seeds of both."""
     said = []
-    for short, long in pairwise(scales):
+    for short, long in combinations(scales, 2):
         factor = long.flops / short.flops
         if factor < 2 or short.model != long.model:
             continue
@@ -141,8 +150,8 @@ def _lengthened(scales: Sequence[Scale], records: list[RunRecord], places: Place
             if seeds:
                 gain = gain_of(after, before, places, show.preference or {}, show.role)
                 said.append(
-                    f"{label} with {factor:.1f} times the FLOPs, seeds {sorted(seeds)}: {gain.difference:+.3f} "
-                    f"[{gain.low:+.3f}, {gain.high:+.3f}], {p_told(gain.p_value)}"
+                    f"{label} with {factor:.1f} times the FLOPs of {short.name}, seeds {sorted(seeds)}: "
+                    f"{gain.difference:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}], {p_told(gain.p_value)}"
                 )
     return said
 
@@ -161,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if not arguments.show:
             run_study(arguments.name, store, Console(stderr=True), data=arguments.data, changes=arguments.set)
-        show_study(arguments.name, store, printer())
+        show_study(arguments.name, store, printer(), arguments.data)
     except MogridError as error:
         print(f"benchmarks.study: {error}", file=sys.stderr)
         return 2
