@@ -227,12 +227,14 @@ def _errors(told: list[Told]) -> Floats:
 def _first_good(errors: list[Floats]) -> int:
     """Return the first whose mean error is the least, or above it by no more than two standard errors or a tenth.
 
-    Two and not one, since runs that are held out together are mistaken together.
+    Two and not one, since runs that are held out together are mistaken together. But never more than twice the least:
+    the standard error of a form that is absurd in one run of four would let it pass.
     """
     means = [float(row.mean()) for row in errors]
     least = int(np.argmin(means))
 
     def slack(row: Floats) -> float:
-        return max(2 * float((row - errors[least]).std()) / np.sqrt(len(row)), _AS_GOOD * means[least])
+        spread = 2 * float((row - errors[least]).std()) / np.sqrt(len(row))
+        return max(min(spread, means[least]), _AS_GOOD * means[least])
 
     return next(i for i, row in enumerate(errors) if means[i] - means[least] <= slack(row) + 1e-12)

@@ -14,6 +14,7 @@ from mogrid.errors import ConfigError, DataError
 from mogrid.frontier import FORMS, Laws, fit_laws
 from mogrid.frontier.exchange import Design, Exchange
 from mogrid.frontier.rivals import Capacity, Mixing, Quadratic
+from mogrid.frontier.selection import _first_good
 from tests.frontier.truth import BASE, MIXES, SIZES, TOTALS, WORTH, Truth, capacity, grid, mixing, score, sweep
 
 ALL = [
@@ -177,6 +178,19 @@ def test_the_form_is_chosen_by_the_held_out_scale(law, name) -> None:
         assert set(fit.held_out[fit.name]) == {"N", "D"}
         assert set(runs.parameters[fit.held_out[fit.name]["N"].rows]) == {SIZES[-1]}
         assert fit.held_out[fit.name]["D"].to_json()["median"] < 0.02
+
+
+@pytest.mark.parametrize(
+    ("errors", "chosen"),
+    [
+        ([[0.030, 0.050, 0.040, 0.060], [0.030, 0.045, 0.040, 0.058]], 0),  # as good
+        ([[0.020, 0.090, 0.010, 0.080], [0.030, 0.045, 0.040, 0.030]], 0),  # not surely worse
+        ([[0.140, 0.190, 0.160, 0.180], [0.030, 0.045, 0.040, 0.058]], 1),  # surely worse
+        ([[0.030, 0.050, 0.040, 1e4], [0.030, 0.045, 0.040, 0.058]], 1),  # absurd once, with a spread that says nothing
+    ],
+)
+def test_the_first_form_that_is_as_good_is_chosen(errors, chosen) -> None:
+    assert _first_good([np.array(row) for row in errors]) == chosen
 
 
 @pytest.mark.parametrize("law", [Truth(), Truth(level=1500.0), capacity, mixing])
